@@ -1,0 +1,194 @@
+// What every store asks of its arguments before it does anything, so that a bad call ends the same way everywhere: a
+// CoatcheckError `invalid` or `too-large`, nothing stored, and not one byte of the key or the value in the message.
+//
+// These run on every call of every store, so they are made for the usual case: an ASCII key costs one pass, and bytes are only
+// counted when the number of characters leaves a doubt (a UTF-16 unit is at most 3 bytes of UTF-8). Values are not parsed: that
+// they are JSON is the writer's promise. They must be well-formed Unicode, because an engine that keeps UTF-8 would turn a
+// lone surrogate into another character in silence.
+
+import { decode, encode } from "../core/crypto.ts"
+import type { ListQuery, Report, SetOptions } from "../core/store.ts"
+import { limits } from "../core/store.ts"
+import { CoatcheckError } from "../errors.ts"
+
+// With the u flag a surrogate only matches when it stands alone.
+const unfit = /[\p{Cc}\p{Cs}]/u
+const versionForm = /^[\w-]{1,64}$/
+
+/** Where a store reports when it was given no `report`: one line on stderr. */
+export const warn: Report = ({ store, message }) => console.warn(`coatcheck: ${store} store: ${message}`)
+
+/** Whether a text takes more than so many bytes of UTF-8. Counts only when the length leaves a doubt. */
+export function exceeds(text: string, bytes: number): boolean {
+  return text.length * 3 > bytes && (text.length > bytes || Buffer.byteLength(text) > bytes)
+}
+
+/**
+ * Refuses what can't be a key: 1 to 512 bytes of well-formed Unicode without control characters.
+ *
+ * @throws CoatcheckError `invalid` or `too-large`.
+ */
+export function checkKey(key: string): void {
+  checkName(key, "A key", limits.keyBytes)
+}
+
+/**
+ * Refuses what can't be an owner; the same form as a key.
+ *
+ * @throws CoatcheckError `invalid` or `too-large`.
+ */
+export function checkOwner(owner: string): void {
+  checkName(owner, "An owner", limits.ownerBytes)
+}
+
+/**
+ * Refuses what can't be a version: 1 to 64 characters of A-Z a-z 0-9 - _.
+ *
+ * @throws CoatcheckError `invalid`.
+ */
+export function checkVersion(version: string): void {
+  if (typeof version !== "string" || !versionForm.test(version)) {
+    throw new CoatcheckError("invalid", "A version must be 1 to 64 characters of A-Z a-z 0-9 - _")
+  }
+}
+
+/**
+ * Refuses what can't be an end: whole epoch milliseconds, or null for none.
+ *
+ * @throws CoatcheckError `invalid`.
+ */
+export function checkEnd(expiresAt: number | null): void {
+  if (expiresAt !== null && !Number.isSafeInteger(expiresAt)) {
+    throw new CoatcheckError("invalid", "expiresAt must be whole epoch milliseconds, or null for no end")
+  }
+}
+
+/**
+ * Refuses a value that is no well-formed text or takes more than `maxBytes` of UTF-8.
+ *
+ * @throws CoatcheckError `invalid` or `too-large`.
+ */
+export function checkValue(value: string, maxBytes: number): void {
+  if (typeof value !== "string" || value === "" || !wellFormed(value)) {
+    throw new CoatcheckError(
+      "invalid",
+      "A value must be JSON text: a string that is not empty, without lone surrogates",
+    )
+  }
+  if (exceeds(value, maxBytes)) {
+    throw new CoatcheckError("too-large", `A value may take ${maxBytes} bytes; store less, or raise maxValueBytes`)
+  }
+}
+
+/**
+ * Refuses bad arguments of `set`.
+ *
+ * @throws CoatcheckError `invalid` or `too-large`.
+ */
+export function checkSet(key: string, value: string, options: SetOptions | undefined, maxBytes: number): void {
+  checkKey(key)
+  checkValue(value, maxBytes)
+  if (options === undefined) return
+  const condition = options.if
+  if (condition !== undefined && condition !== "absent") {
+    if (typeof condition !== "object" || condition === null) {
+      throw new CoatcheckError("invalid", 'The option "if" must be "absent" or { version }')
+    }
+    checkVersion(condition.version)
+  }
+  if (options.version !== undefined) checkVersion(options.version)
+  if (options.expiresAt !== undefined) checkEnd(options.expiresAt)
+  if (options.owner !== undefined && options.owner !== null) checkOwner(options.owner)
+}
+
+/**
+ * Refuses bad arguments of `touch`.
+ *
+ * @throws CoatcheckError `invalid` or `too-large`.
+ */
+export function checkTouch(key: string, expiresAt: number | null, options?: { readonly version?: string }): void {
+  checkKey(key)
+  checkEnd(expiresAt)
+  if (options?.version !== undefined) checkVersion(options.version)
+}
+
+/**
+ * Refuses bad arguments of `delete`.
+ *
+ * @throws CoatcheckError `invalid` or `too-large`.
+ */
+export function checkDelete(key: string, options?: { readonly version?: string }): void {
+  checkKey(key)
+  if (options?.version !== undefined) checkVersion(options.version)
+}
+
+/** A query of `list` or `count` with its defaults filled in. null: not asked for. */
+export interface CheckedQuery {
+  /** "" asks for every key. */
+  readonly prefix: string
+  readonly owner: string | null
+  readonly cursor: string | null
+  readonly limit: number
+  readonly values: boolean
+}
+
+/**
+ * Fills in the defaults of a query.
+ *
+ * @throws CoatcheckError `invalid` or `too-large` when a part of it can't be.
+ */
+export function checkQuery(query: ListQuery = {}): CheckedQuery {
+  const { prefix = "", owner = null, cursor = null, limit = limits.defaultPage, values = true } = query
+  if (prefix !== "") checkName(prefix, "A prefix", limits.keyBytes)
+  if (owner !== null) checkOwner(owner)
+  if (cursor !== null && (typeof cursor !== "string" || cursor === "")) throw badCursor()
+  if (!Number.isInteger(limit) || limit < 1 || limit > limits.page) {
+    throw new CoatcheckError("invalid", `A page's limit must be a whole number from 1 to ${limits.page}`)
+  }
+  if (typeof values !== "boolean") throw new CoatcheckError("invalid", 'The option "values" must be true or false')
+  return { prefix, owner, cursor, limit, values }
+}
+
+/** The cursor of a page of an ordered store: the last key it looked at, made opaque. */
+export function cursorAt(key: string): string {
+  return encode(key)
+}
+
+/**
+ * The key that a cursor of `cursorAt` stands for; null for no cursor.
+ *
+ * @throws CoatcheckError `invalid` when it is none of ours.
+ */
+export function cursorKey(cursor: string | null): string | null {
+  if (cursor === null) return null
+  const key = decode(cursor)
+  if (key === null || key === "" || unfit.test(key) || exceeds(key, limits.keyBytes)) throw badCursor()
+  return key
+}
+
+/** Whether an end has come: at or before now. */
+export function isOver(expiresAt: number | null, now: number): boolean {
+  return expiresAt !== null && expiresAt <= now
+}
+
+/** What a call on a closed store rejects with. */
+export function closedError(name: string): CoatcheckError {
+  return new CoatcheckError("closed", `The ${name} store is closed; open a new one`)
+}
+
+function checkName(name: string, what: string, bytes: number): void {
+  if (typeof name !== "string" || name === "" || unfit.test(name)) {
+    const form = "a string that is not empty, without control characters and lone surrogates"
+    throw new CoatcheckError("invalid", `${what} must be ${form}`)
+  }
+  if (exceeds(name, bytes)) throw new CoatcheckError("too-large", `${what} may take ${bytes} bytes of UTF-8`)
+}
+
+function badCursor(): CoatcheckError {
+  return new CoatcheckError("invalid", "A cursor must be one that the last page of the same listing gave")
+}
+
+// Every runtime we support has it; the compiler's es2023 library does not name it yet.
+function wellFormed(text: string): boolean {
+  return (text as string & { isWellFormed(): boolean }).isWellFormed()
+}
