@@ -43,6 +43,7 @@ export type DeleteOutcome =
   | { readonly ok: true; readonly removed: Entry | null }
   | { readonly ok: false; readonly current: Entry }
 
+/** Of `set`: its condition, and what goes with the value. */
 export interface SetOptions {
   /** "absent": only create. `{ version }`: only replace that version. Left out: unconditional. */
   readonly if?: "absent" | { readonly version: string }
@@ -54,6 +55,7 @@ export interface SetOptions {
   readonly owner?: string | null
 }
 
+/** Which entries a page holds, and how many. */
 export interface ListQuery {
   /** Only keys that begin with this text, literally. */
   readonly prefix?: string
@@ -67,12 +69,14 @@ export interface ListQuery {
   readonly values?: boolean
 }
 
+/** One page of a listing. */
 export interface Page {
   readonly entries: readonly Entry[]
   /** Hand it to the next `list`; null: this was the last page. */
   readonly cursor: string | null
 }
 
+/** What a store promises; `createSessions` and the service act on it. */
 export interface StoreInfo {
   /** For messages: "memory", "sqlite", … never a URL, which may hold a secret. */
   readonly name: string
@@ -86,6 +90,7 @@ export interface StoreInfo {
   readonly atomic: boolean
 }
 
+/** The contract; the rules above hold for every verb. */
 export interface Store {
   readonly info: StoreInfo
   /** The entry, or null when it is absent, expired or damaged. */
@@ -121,7 +126,7 @@ export interface StoreReport {
 export type Report = (report: StoreReport) => void
 
 /** The verbs that every store must have, as `createSessions` checks them at start. */
-export const storeVerbs = ["get", "set", "touch", "delete", "list", "close"] as const satisfies readonly (keyof Store)[]
+export const storeVerbs: readonly (keyof Store)[] = ["get", "set", "touch", "delete", "list", "close"]
 
 /** Limits of the contract, in bytes of UTF-8 and entries. */
 export const limits = { keyBytes: 512, ownerBytes: 512, valueBytes: 1_048_576, page: 1_000, defaultPage: 100 } as const
