@@ -1,0 +1,165 @@
+// Keys in UTF-8 byte order, for the memory store's listings: a list of short sorted runs, so that adding or removing one of a
+// hundred thousand keys moves a few hundred pointers, and a page is read off by one binary search.
+//
+// UTF-8 byte order is code point order, and a JavaScript string compares by UTF-16 units: the two part where a surrogate pair
+// (U+10000 and up) meets U+E000 to U+FFFF. As long as no key has a surrogate the engine's own comparison is right, and several
+// times as fast; the first one that has makes the set compare by code points from then on. A sort on demand was rejected
+// because the first listing would then block for as long as the whole store takes to sort; a balanced tree because it keeps
+// four objects where this keeps one pointer.
+
+const RUN = 512
+const surrogate = /[\ud800-\udfff]/
+
+type Compare = (a: string, b: string) => number
+
+/** A sorted set of keys. */
+export interface OrderedKeys {
+  readonly size: number
+  /** Adds a key that is not there. */
+  add(key: string): void
+  /** Removes a key that is there. */
+  remove(key: string): void
+  /** At most `limit` keys that begin with `prefix` and come after `after` (null: from the first). */
+  page(prefix: string, after: string | null, limit: number): string[]
+  /** How many keys begin with `prefix`. */
+  count(prefix: string): number
+}
+
+/** Less than 0, 0 or more than 0, as the UTF-8 bytes of the first text come before, with or after those of the second. */
+export function compareBytes(a: string, b: string): number {
+  const shorter = Math.min(a.length, b.length)
+  for (let at = 0; at < shorter; at++) {
+    const left = a.charCodeAt(at)
+    const right = b.charCodeAt(at)
+    if (left !== right) return rank(left) - rank(right)
+  }
+  return a.length - b.length
+}
+
+/** An empty set of keys in byte order. */
+export function orderedKeys(): OrderedKeys {
+  const runs: string[][] = [] // none is empty; the last key of each comes before the first of the next
+  let size = 0
+  let compare: Compare = compareUnits
+
+  function add(key: string): void {
+    meet(key)
+    size += 1
+    const at = runOf(key)
+    const run = runs[at]
+    if (run === undefined) {
+      runs.push([key])
+      return
+    }
+    run.splice(firstFrom(run, key, compare), 0, key)
+    if (run.length > RUN) runs.splice(at + 1, 0, run.splice(RUN / 2))
+  }
+
+  function remove(key: string): void {
+    const at = runOf(key)
+    const run = runs[at] as string[] // the key is there, so its run is
+    run.splice(firstFrom(run, key, compare), 1)
+    size -= 1
+    const next = runs[at + 1]
+    if (next !== undefined && run.length + next.length <= RUN / 2) run.push(...(runs.splice(at + 1, 1)[0] as string[]))
+    if (run.length === 0) runs.splice(at, 1)
+  }
+
+  function page(prefix: string, after: string | null, limit: number): string[] {
+    const keys: string[] = []
+    meet(prefix)
+    if (after !== null) meet(after)
+    const from = after !== null && compare(after, prefix) >= 0 ? after : prefix
+    let at = runOf(from)
+    let place = firstFrom(runs[at] ?? [], from, compare)
+    while (keys.length < limit) {
+      const run = runs[at]
+      if (run === undefined) return keys
+      const key = run[place]
+      if (key === undefined) {
+        at += 1
+        place = 0
+        continue
+      }
+      if (!key.startsWith(prefix)) return keys
+      if (key !== after) keys.push(key)
+      place += 1
+    }
+    return keys
+  }
+
+  function count(prefix: string): number {
+    if (prefix === "") return size
+    meet(prefix)
+    let total = 0
+    for (let at = runOf(prefix); at < runs.length; at++) {
+      const run = runs[at] as string[] // within bounds
+      const from = firstFrom(run, prefix, compare)
+      const end = (run.at(-1) as string).startsWith(prefix) ? run.length : firstWithout(run, prefix, from)
+      total += end - from
+      if (end < run.length) return total
+    }
+    return total
+  }
+
+  /** Changes to the comparison that is right for this text too. Without surrogates both give the same order. */
+  function meet(text: string): void {
+    if (compare === compareUnits && surrogate.test(text)) compare = compareBytes
+  }
+
+  /** The run that holds the key or would: the last one whose first key is not after it. */
+  function runOf(key: string): number {
+    let low = 0
+    let high = runs.length - 1
+    while (low < high) {
+      const middle = (low + high + 1) >> 1
+      if (compare((runs[middle] as string[])[0] as string, key) <= 0) low = middle
+      else high = middle - 1
+    }
+    return low
+  }
+
+  return {
+    get size() {
+      return size
+    },
+    add,
+    remove,
+    page,
+    count,
+  }
+}
+
+function compareUnits(a: string, b: string): number {
+  if (a < b) return -1
+  return a === b ? 0 : 1
+}
+
+/** The place of the first key of a run that is not before this one. */
+function firstFrom(run: readonly string[], key: string, compare: Compare): number {
+  let low = 0
+  let high = run.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (compare(run[middle] as string, key) < 0) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+/** The place of the first key from `low` on that does not begin with the prefix; those that do stand together. */
+function firstWithout(run: readonly string[], prefix: string, low: number): number {
+  let high = run.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if ((run[middle] as string).startsWith(prefix)) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+/** The place of a UTF-16 unit in the order of UTF-8: surrogates stand for code points above all others. */
+function rank(unit: number): number {
+  if (unit < 0xd800) return unit
+  return unit < 0xe000 ? unit + 0x2000 : unit - 0x800
+}
