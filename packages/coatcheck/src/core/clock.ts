@@ -23,13 +23,13 @@ const units = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as con
 /**
  * Milliseconds of a duration.
  *
- * @throws TypeError when it is not a positive whole number of milliseconds of at most 400 days, naming `what`.
+ * @throws TypeError when it is not a positive whole number of milliseconds of at most ten years, naming `what`.
  */
 export function milliseconds(duration: Duration, what: string): number {
   const match = typeof duration === "string" ? /^(\d+)(ms|s|m|h|d)$/.exec(duration) : null
   const ms = match ? Number(match[1]) * units[match[2] as keyof typeof units] : duration // the pattern allows only those units
-  if (typeof ms !== "number" || !Number.isSafeInteger(ms) || ms < 1 || ms > 400 * units.d) {
-    throw new TypeError(`${what} must be a duration such as "30m", "12h" or "7d" (at most 400 days)`)
+  if (typeof ms !== "number" || !Number.isSafeInteger(ms) || ms < 1 || ms > 3_650 * units.d) {
+    throw new TypeError(`${what} must be a duration such as "30m", "12h" or "7d" (at most ten years)`)
   }
   return ms
 }

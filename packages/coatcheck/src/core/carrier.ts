@@ -1,0 +1,35 @@
+// How a session's state travels. Either the cookie holds an id and a store holds the record ("store"), or the cookie holds the
+// record itself, readable and signed ("signed"). The session does not know which: it hands texts to a carrier, and gets back what
+// is kept now and the cookie value that leads to it. A Set-Cookie is due exactly when that value is not the one the request brought.
+
+import type { Change } from "./lanes.ts"
+import type { SessionRecord } from "./record.ts"
+import type { Entry } from "./store.ts"
+
+/** A session as it is kept. */
+export interface Kept {
+  /** The cookie value that leads to it. A secret. */
+  readonly cookie: string
+  /** The record's text, version and end. Carriers without a store leave key and version empty. */
+  readonly entry: Entry
+}
+
+/** What became of a session that was to be replaced or removed. */
+export type Fate<T> = T | "gone"
+
+export interface Carrier {
+  /** The session that one of the cookie's values leads to; tells events about what it refuses. */
+  find(values: readonly string[], prefixed: boolean): Promise<Kept | null>
+  /** Keeps a new session under a new id. */
+  create(record: SessionRecord, expiresAt: number): Promise<Kept>
+  /** Puts a change on the newest version. @throws CoatcheckError `ended` when there is none any more. */
+  write(kept: Kept, change: Change): Promise<Kept>
+  /** Moves the end. */
+  touch(kept: Kept, expiresAt: number): Promise<Fate<Kept>>
+  /** A new id for the session, with this change on its newest version; the old id is dead afterwards. */
+  rotate(kept: Kept, change: Change): Promise<Fate<Kept>>
+  /** Ends the session, whatever version it has. "gone": somebody else did. */
+  remove(kept: Kept): Promise<"removed" | "gone">
+  /** The public name of the session. */
+  handle(kept: Kept): string
+}

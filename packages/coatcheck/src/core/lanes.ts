@@ -1,0 +1,192 @@
+// Writes to one key of one store, made by this process, go one behind the other and as few as possible: while one is under way,
+// further changes of that key wait, and then all leave together in one conditional set. A thousand parallel increments cost a few
+// round trips, and no change starves behind another of the same process; between processes the version decides. A lane exists
+// only while it has work.
+//
+// A change is a function from the newest text to the next one, so it can be put on whatever stands there when its turn comes, as
+// often as it takes. One that throws fails alone.
+
+import { CoatcheckError } from "../errors.ts"
+import type { Clock } from "./clock.ts"
+import type { RandomSource } from "./crypto.ts"
+import { endedError } from "./ended.ts"
+import { newVersion } from "./id.ts"
+import { settled } from "./settle.ts"
+import type { Entry, SetOptions, Store } from "./store.ts"
+
+/** What one caller wants done to a key. */
+export interface Change {
+  /**
+   * The next text, from the newest one (null: there is none). Called again for each attempt.
+   * `version` is the stored version of that text; null: other changes that leave together with this one are on it already.
+   */
+  apply(text: string | null, version: string | null): string
+  /** The end to store with it; undefined: as it was. */
+  end(current: Entry | null): number | null | undefined
+  /** Whether it may create the key; otherwise an absent one rejects with `ended`. */
+  readonly creates: boolean
+}
+
+export interface Lanes {
+  /**
+   * Puts a change on the newest version of a key.
+   *
+   * @param known the newest entry the caller has seen; a stale one costs one round trip more. null: there was none; undefined:
+   *   the caller did not look, so the lane does.
+   * @returns the entry as it was written (with other changes that left together with this one).
+   * @throws CoatcheckError `ended`, `conflict` (out of time), `unknown-outcome`, what the store threw, or what `apply` threw.
+   */
+  submit(key: string, known: Entry | null | undefined, change: Change): Promise<Entry>
+}
+
+/** What lanes need to know. */
+export interface LaneSettings {
+  readonly store: Store
+  readonly clock: Clock
+  readonly random: RandomSource
+  /** After so many ms no further attempt is made. */
+  readonly deadline: number
+}
+
+interface Waiting {
+  readonly change: Change
+  readonly until: number
+  resolve(entry: Entry): void
+  reject(reason: unknown): void
+}
+
+interface Lane {
+  newest: Entry | null | undefined
+  waiting: Waiting[]
+}
+
+/** What became of one attempt to write. */
+type Attempt = { landed: Entry } | { stands: Entry | null }
+
+interface Combined {
+  /** Those whose change is in the text. */
+  readonly alive: Waiting[]
+  readonly text: string
+  readonly end: number | null | undefined
+}
+
+const LONGEST_PAUSE_MS = 16
+
+/** Lanes over one store. */
+export function createLanes({ store, clock, random, deadline }: LaneSettings): Lanes {
+  const lanes = new Map<string, Lane>()
+
+  function submit(key: string, known: Entry | null | undefined, change: Change): Promise<Entry> {
+    return new Promise((resolve, reject) => {
+      const waiting = { change, until: clock.now() + deadline, resolve, reject }
+      const busy = lanes.get(key)
+      if (busy) {
+        busy.waiting.push(waiting)
+        return
+      }
+      const lane: Lane = { newest: known, waiting: [waiting] }
+      lanes.set(key, lane)
+      void drain(key, lane)
+    })
+  }
+
+  async function drain(key: string, lane: Lane): Promise<void> {
+    while (lane.waiting.length > 0) {
+      const together = lane.waiting
+      lane.waiting = []
+      try {
+        await writeTogether(key, lane, together)
+      } catch (error) {
+        for (const { reject } of together) reject(error)
+      }
+    }
+    lanes.delete(key)
+  }
+
+  async function writeTogether(key: string, lane: Lane, together: Waiting[]): Promise<void> {
+    let left = together
+    for (let attempt = 0; ; attempt++) {
+      const current = lane.newest === undefined ? await store.get(key) : lane.newest
+      const { alive, text, end } = applyAll(left, current)
+      if (alive.length === 0) return
+      if (current && text === current.value && end === undefined) return resolveAll(alive, current)
+      const outcome = await write(key, current, text, end)
+      if ("landed" in outcome) {
+        lane.newest = outcome.landed
+        return resolveAll(alive, outcome.landed)
+      }
+      lane.newest = outcome.stands
+      left = dropLate(alive)
+      if (left.length === 0) return
+      if (attempt > 0) await clock.sleep(pause(attempt))
+    }
+  }
+
+  function applyAll(waiting: Waiting[], current: Entry | null): Combined {
+    const alive: Waiting[] = []
+    let text = current?.value ?? null
+    let end: number | null | undefined
+    for (const one of waiting) {
+      try {
+        const { change } = one
+        if (!current && !change.creates) throw endedError()
+        text = change.apply(text, alive.length === 0 ? (current?.version ?? null) : null)
+        end = change.end(current) ?? end
+        alive.push(one)
+      } catch (error) {
+        one.reject(error)
+      }
+    }
+    return { alive, text: text ?? "", end }
+  }
+
+  async function write(
+    key: string,
+    current: Entry | null,
+    value: string,
+    end: number | null | undefined,
+  ): Promise<Attempt> {
+    const version = newVersion(random)
+    const options: SetOptions = {
+      if: current ? { version: current.version } : "absent",
+      version,
+      ...(end === undefined ? undefined : { expiresAt: end }),
+    }
+    const landed: Entry = {
+      key,
+      value,
+      version,
+      expiresAt: end === undefined ? (current?.expiresAt ?? null) : end,
+      owner: current?.owner ?? null,
+    }
+    const call = async (): Promise<Attempt> => {
+      const outcome = await store.set(key, value, options)
+      return outcome.ok ? { landed } : { stands: outcome.current }
+    }
+    return settled(store, key, call, (stands) => {
+      if (stands?.version === version) return { result: { landed } }
+      return stands?.version === current?.version ? "again" : "unknown"
+    })
+  }
+
+  function dropLate(waiting: Waiting[]): Waiting[] {
+    const now = clock.now()
+    return waiting.filter(({ until, reject }) => {
+      if (now < until) return true
+      reject(new CoatcheckError("conflict", "too many others changed this at once; nothing was written, try again"))
+      return false
+    })
+  }
+
+  // Full jitter (a whole range, not a fixed step) keeps processes from meeting again and again.
+  function pause(attempt: number): number {
+    const fraction = (random(1).charCodeAt(0) % 64) / 64
+    return Math.min(2 ** attempt, LONGEST_PAUSE_MS) * fraction
+  }
+
+  return { submit }
+}
+
+function resolveAll(waiting: Waiting[], entry: Entry): void {
+  for (const { resolve } of waiting) resolve(entry)
+}

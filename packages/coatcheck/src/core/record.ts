@@ -1,0 +1,143 @@
+// A session's record as text: readable JSON, what the system keeps apart from what the application keeps.
+//
+//   {"v":1,"created":1790000000000,"ends":1790043200000,"owner":null,"marks":{},"data":{"count":3}}
+//
+// A record is parsed whole and written whole by one JSON.stringify, so fields that a newer version added stay as they are, and
+// "did anything change?" is one comparison of texts that also sees changes deep inside. Text that is not such a record is null:
+// whoever can write to the store may have put anything there, so depth, number of members and names are bounded before the
+// application sees it, and the same bounds hold when it is written.
+
+import { CoatcheckError } from "../errors.ts"
+
+/** The application's part of a session. */
+export type SessionData = Record<string, unknown>
+
+/** A parsed record. Times in epoch ms. */
+export interface SessionRecord {
+  readonly v: 1
+  readonly created: number
+  /** The absolute end. */
+  readonly ends: number
+  readonly owner: string | null
+  readonly marks: Readonly<Record<string, string>>
+  data: SessionData
+}
+
+const MAX_DEPTH = 512
+const MAX_MEMBERS = 10_000
+const FORBIDDEN = /"(?:__proto__|constructor|prototype)"\s*:|\\u/
+
+/** A new record without data. */
+export function newRecord(created: number, ends: number): SessionRecord {
+  return { v: 1, created, ends, owner: null, marks: {}, data: emptyData() }
+}
+
+/** Data without members; like all loaded data it has no prototype, so a member of any name is only that. */
+export function emptyData(): SessionData {
+  return Object.create(null) as SessionData // an object without a prototype is typed `any` by the library
+}
+
+/** A record from its text; null when it is none of ours or over its bounds. */
+export function parseRecord(text: string): SessionRecord | null {
+  if (!withinBounds(text)) return null
+  let record: unknown
+  try {
+    record = FORBIDDEN.test(text) ? JSON.parse(text, dropForbidden) : JSON.parse(text)
+  } catch {
+    return null
+  }
+  if (!isRecord(record)) return null
+  Object.setPrototypeOf(record.data, null)
+  return record
+}
+
+/**
+ * The text of a record.
+ *
+ * @throws CoatcheckError `invalid` when the data is not JSON or would not be read back as it was written.
+ */
+export function recordText(record: SessionRecord): string {
+  let text: string
+  try {
+    text = JSON.stringify(record)
+  } catch (cause) {
+    throw new CoatcheckError("invalid", "session data must be JSON: no cycles, no BigInt, not too deep", { cause })
+  }
+  if (!withinBounds(text) || hasForbiddenName(text)) {
+    throw new CoatcheckError(
+      "invalid",
+      `session data must have at most ${MAX_DEPTH} levels and ${MAX_MEMBERS} members, and none named __proto__, constructor or prototype`,
+    )
+  }
+  return text
+}
+
+function isRecord(value: unknown): value is SessionRecord {
+  if (!isObject(value)) return false
+  const { v, created, ends, owner, marks, data } = value
+  return (
+    v === 1 &&
+    Number.isSafeInteger(created) &&
+    Number.isSafeInteger(ends) &&
+    (owner === null || typeof owner === "string") &&
+    isObject(marks) &&
+    isObject(data)
+  )
+}
+
+/** Whether a value is what JSON calls an object. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value)
+}
+
+function isForbidden(name: string): boolean {
+  return name === "__proto__" || name === "constructor" || name === "prototype"
+}
+
+function dropForbidden(this: unknown, name: string, value: unknown): unknown {
+  return isForbidden(name) ? undefined : value
+}
+
+function hasForbiddenName(text: string): boolean {
+  if (!FORBIDDEN.test(text)) return false
+  let found = false
+  JSON.parse(text, (name, value: unknown) => {
+    found ||= isForbidden(name)
+    return value
+  })
+  return found
+}
+
+// Every level and every member takes at least two characters, so a text this short can't be over either bound by enough to hurt.
+function withinBounds(text: string): boolean {
+  if (text.length <= MAX_DEPTH * 2) return true
+  let depth = 0
+  let members = 0
+  for (let i = 0; i < text.length; i++) {
+    switch (text.charCodeAt(i)) {
+      case 34 /* " */:
+        i = endOfString(text, i)
+        break
+      case 91 /* [ */:
+      case 123 /* { */:
+        if (++depth > MAX_DEPTH) return false
+        break
+      case 93 /* ] */:
+      case 125 /* } */:
+        depth--
+        break
+      case 44 /* , */:
+        if (++members > MAX_MEMBERS) return false
+    }
+  }
+  return true
+}
+
+function endOfString(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); end >= 0; end = text.indexOf('"', end + 1)) {
+    let slashes = 0
+    while (text.charCodeAt(end - 1 - slashes) === 92) slashes++
+    if (slashes % 2 === 0) return end
+  }
+  return text.length
+}

@@ -1,0 +1,177 @@
+// createSessions: all settings of a session system are checked here, once, and become the policy that its sessions follow. What a
+// request costs is decided here too: no cookie of ours means no call of the store, and a request that opens no session costs
+// nothing at all, because nothing happens until `open`.
+
+import type { Carrier } from "./carrier.ts"
+import { type Clock, type Duration, milliseconds, systemClock } from "./clock.ts"
+import { type CookieOptions, cookieForm, cookieSettings, readCookies } from "./cookie.ts"
+import { type RandomSource, randomText } from "./crypto.ts"
+import { type OnEvent, type SessionEvent, teller } from "./events.ts"
+import { type Committer, type Exchange, exchangeOf } from "./exchange.ts"
+import { lifetime, type Preset } from "./expiry.ts"
+import { keyring } from "./keyring.ts"
+import { type Rule, rulesFrom } from "./merge.ts"
+import type { SessionData } from "./record.ts"
+import { type Policy, Session } from "./session.ts"
+import { signedCarrier } from "./signed-carrier.ts"
+import { type Store, storeVerbs } from "./store.ts"
+import { storeCarrier } from "./store-carrier.ts"
+
+/** Settings of a session system. Every one is checked when it is created; a mistake is a TypeError there, never a failed request. */
+export interface SessionsOptions<Data extends object = SessionData> {
+  /** Where records are kept. Needed unless the cookie holds the data. */
+  readonly store?: Store
+  /** How state travels. "store" (default): the cookie holds an id. "signed": the cookie holds the data, readable and signed. */
+  readonly carrier?: "store" | "signed"
+  /** For carriers that sign: at least 32 random bytes; several to change them, newest first. Make one with `coatcheck secret`. */
+  readonly secret?: string | readonly string[]
+  /** Ends a session that nobody used for so long. Default "30m"; null: never. */
+  readonly idle?: Duration | null
+  /** Ends even a session in use, counted from its creation. Default "12h". */
+  readonly absolute?: Duration
+  /** Limits of NIST SP 800-63B-4 by assurance level; `idle` and `absolute` win over it. */
+  readonly preset?: Preset
+  /** What happens to a key that two requests changed and that has no rule of its own. Default "mine": the later writer's stands. */
+  readonly onConflict?: "mine" | "theirs" | "error"
+  /** Rules per top-level key of the data, see `Rule`. */
+  readonly rules?: { readonly [Key in keyof Data]?: Rule }
+  /** The cookie; see `CookieOptions`. */
+  readonly cookie?: CookieOptions
+  /** "hashed" (default): the store knows SHA-256 of the id. "bare": the id itself is the key, for lessons; who reads the store can take over sessions then. */
+  readonly ids?: "hashed" | "bare"
+  /** How long a change may be tried again against others before it fails with `conflict`. Default "5s". */
+  readonly deadline?: Duration
+  /** Told of all that happens to sessions. */
+  readonly onEvent?: OnEvent
+  /** Gets sentences that a person should read at start. Default: console.warn. */
+  readonly warn?: (message: string) => void
+  /** Default: the machine's. */
+  readonly clock?: Clock
+  /** Gives so many random bytes as base64url. Default: the system's CSPRNG. */
+  readonly random?: RandomSource
+}
+
+/** A session system: one kind of cookie, and what it leads to. */
+export interface Sessions<Data extends object = SessionData> {
+  /**
+   * The session of a request; a second call on the same request gives the same one. This is the load: at most one read of the
+   * store, none without a well-formed cookie. A request that never opens a session costs nothing.
+   *
+   * @param request what an adapter handed to your handler, or an `Exchange` of your own.
+   * @throws TypeError when no adapter has seen the request. CoatcheckError when the store fails.
+   */
+  open(request: object): Promise<Session<Data>>
+  /** The names that the cookie may have, for adapters that guard requests which carry it. */
+  readonly cookieNames: readonly string[]
+}
+
+/** What JSON keeps of a type: functions, symbols, BigInt and class instances with methods (Date, Map, Set) are refused. */
+export type Json<T> = T extends string | number | boolean | null | undefined
+  ? T
+  : T extends bigint | symbol | ((...values: never[]) => unknown)
+    ? never
+    : { [Key in keyof T]: Json<T[Key]> }
+
+/** Makes the compiler refuse data that JSON would not give back as it was. */
+export type OnlyJson<Data> = Data extends Json<Data> ? unknown : { readonly "session data must be JSON": never }
+
+/**
+ * Makes a session system.
+ *
+ * `Data` is the shape of what the application keeps; types that JSON loses are errors of the compiler.
+ *
+ * @throws TypeError for settings that are wrong or contradict each other, naming the setting.
+ */
+export function createSessions<Data extends object = SessionData>(
+  options: SessionsOptions<Data> & OnlyJson<Data>,
+): Sessions<Data> {
+  const { clock = systemClock, random = randomText, warn = console.warn } = options
+  const tell = teller(options.onEvent, warn)
+  const limits = lifetime(options)
+  const cookie = cookieSettings(options.cookie, limits.absolute)
+  if (cookie.warning) warn(`coatcheck: ${cookie.warning}`)
+  const names = [...new Set([cookie.secure.name, ...(cookie.plain ? [cookie.plain.name] : [])])]
+  const policy: Policy = {
+    carrier: carrierFrom(options, { clock, random, tell, warn, cookieName: cookie.secure.name }),
+    clock,
+    lifetime: limits,
+    rules: rulesFrom(options.onConflict, options.rules),
+    cookie,
+    tell,
+  }
+
+  async function start(exchange: Exchange): Promise<Session<Data>> {
+    let session: Session<Data> | null = null
+    exchange.attach({ commit: () => session?.commit() ?? { setCookie: null } })
+    const form = cookieForm(cookie, exchange.secure)
+    const values = form ? readCookies(exchange.cookie, form.name) : []
+    const kept = values.length > 0 ? await policy.carrier.find(values, form?.prefixed ?? false) : null
+    session = new Session<Data>(policy, exchange, kept)
+    if (kept) tell({ type: "loaded", handle: policy.carrier.handle(kept) })
+    return session
+  }
+
+  const opened = new WeakMap<Exchange, Promise<Session<Data>>>()
+
+  return {
+    cookieNames: names,
+    open(request) {
+      const exchange = exchangeFrom(request)
+      let session = opened.get(exchange)
+      if (!session) {
+        session = start(exchange)
+        opened.set(exchange, session)
+      }
+      return session
+    },
+  }
+}
+
+function exchangeFrom(request: object): Exchange {
+  const exchange = (request as { [exchangeOf]?: Exchange })[exchangeOf] // adapters leave one there
+  if (exchange) return exchange
+  if (isExchange(request)) return request
+  throw new TypeError(
+    "no adapter has seen this request: wrap your handler with one, for example nodeAdapter(sessions) of coatcheck/node",
+  )
+}
+
+function isExchange(request: object): request is Exchange {
+  return "cookie" in request && "secure" in request && "attach" in request && typeof request.attach === "function"
+}
+
+interface CarrierParts {
+  readonly clock: Clock
+  readonly random: RandomSource
+  readonly cookieName: string
+  tell(event: SessionEvent): void
+  warn(message: string): void
+}
+
+function carrierFrom(options: SessionsOptions, { clock, random, tell, warn, cookieName }: CarrierParts): Carrier {
+  const { carrier = "store", store, secret, ids = "hashed" } = options
+  if (ids !== "hashed" && ids !== "bare") throw new TypeError('ids must be "hashed" or "bare"')
+  const deadline = milliseconds(options.deadline ?? "5s", "deadline")
+  if (carrier === "signed")
+    return signedCarrier({ keys: keyring(secret, `signed session ${cookieName}`), clock, random, tell })
+  if (carrier !== "store") throw new TypeError('carrier must be "store" or "signed"')
+  checkStore(store)
+  if (!store.info.atomic) {
+    warn(
+      `coatcheck: the ${store.info.name} store can't decide conditions, so parallel updates may be lost and ended sessions may come back`,
+    )
+  }
+  return storeCarrier({ store, clock, random, deadline, bare: ids === "bare", tell })
+}
+
+function checkStore(store: Store | undefined): asserts store is Store {
+  if (typeof store !== "object" || store === null) {
+    throw new TypeError(
+      'sessions need a store: set `store`, for example to await openStore("sqlite:./var/sessions.db") of coatcheck/open',
+    )
+  }
+  for (const verb of storeVerbs) {
+    if (typeof store[verb] !== "function") throw new TypeError(`the store has no method ${verb}()`)
+  }
+  if (typeof store.info !== "object" || store.info === null) throw new TypeError("the store has no info")
+}

@@ -1,0 +1,82 @@
+// The carrier without a store: the cookie holds the whole record, readable by whoever has it, and signed so that only we can make
+// one. `payload.until.mac`: base64url of the record's JSON, the end in epoch ms, and HMAC-SHA-256 over both under a key that is
+// derived for this purpose and this cookie's name.
+//
+// What it can't do follows from there being one copy per reply and none of ours: parallel changes are lost (the last reply wins),
+// and an old cookie stays good until its end. What must be exact or must be endable belongs in a store.
+
+import type { Carrier, Kept } from "./carrier.ts"
+import type { Clock } from "./clock.ts"
+import { decode, encode, type RandomSource, sha256 } from "./crypto.ts"
+import type { RefusalReason, SessionEvent } from "./events.ts"
+import type { Keyring } from "./keyring.ts"
+import { parseRecord, recordText, type SessionRecord } from "./record.ts"
+import type { Entry } from "./store.ts"
+
+/** What the carrier needs to know. */
+export interface SignedCarrierSettings {
+  readonly keys: Keyring
+  readonly clock: Clock
+  readonly random: RandomSource
+  tell(event: SessionEvent): void
+}
+
+/** A record that also carries what a key in a store would be: the name of the session. */
+interface NamedRecord extends SessionRecord {
+  sid: string
+}
+
+const SID_BYTES = 16
+
+/** A carrier that keeps the record in the cookie. */
+export function signedCarrier({ keys, clock, random, tell }: SignedCarrierSettings): Carrier {
+  function find(values: readonly string[]): Promise<Kept | null> {
+    const opened = values.map(open)
+    const good = opened.filter((one) => typeof one === "object")
+    if (good.length === 1 && good[0]) return Promise.resolve(good[0])
+    if (values.length > 1) tell({ type: "refused", why: "duplicate" })
+    else if (typeof opened[0] === "string") tell({ type: "refused", why: opened[0] })
+    return Promise.resolve(null)
+  }
+
+  function open(cookie: string): Kept | RefusalReason | null {
+    const [payload, until, mac, ...more] = cookie.split(".")
+    if (!payload || !until || !mac || more.length > 0) return "malformed"
+    if (!keys.verify(`${payload}.${until}`, mac)) return "signature"
+    const value = decode(payload)
+    const expiresAt = Number(until)
+    if (value === null || !Number.isSafeInteger(expiresAt)) return "malformed"
+    return expiresAt > clock.now() ? { cookie, entry: entryOf(value, expiresAt) } : null
+  }
+
+  function keep(value: string, expiresAt: number): Kept {
+    const signed = `${encode(value)}.${expiresAt}`
+    return { cookie: `${signed}.${keys.sign(signed)}`, entry: entryOf(value, expiresAt) }
+  }
+
+  function named(record: SessionRecord): NamedRecord {
+    return { ...record, sid: random(SID_BYTES) }
+  }
+
+  return {
+    find,
+    create: async (record, expiresAt) => keep(recordText(named(record)), expiresAt),
+    write: async ({ entry }, change) =>
+      keep(change.apply(entry.value, entry.version), change.end(entry) ?? endOf(entry)),
+    touch: async ({ entry }, expiresAt) => keep(entry.value, expiresAt),
+    rotate: async ({ entry }, change) => {
+      const record = parseRecord(change.apply(entry.value, entry.version))
+      return record ? keep(recordText(named(record)), change.end(entry) ?? endOf(entry)) : "gone"
+    },
+    remove: async () => "removed",
+    handle: ({ entry }) => sha256((parseRecord(entry.value) as NamedRecord | null)?.sid ?? ""), // every record of this carrier has one
+  }
+}
+
+function entryOf(value: string, expiresAt: number): Entry {
+  return { key: "", value, version: "", expiresAt, owner: null }
+}
+
+function endOf({ expiresAt }: Entry): number {
+  return expiresAt ?? 0 // every entry of this carrier has an end
+}

@@ -1,0 +1,171 @@
+// The carrier that keeps records in a store, under the hash of the id in the cookie. Every step is one conditional call on one
+// key, and every unknown outcome is settled by one read, so that nothing here can bring an ended session back: create is "insert
+// if absent", a write or a touch replaces what it has read, an ending removes the version that it has seen.
+
+import { CoatcheckError } from "../errors.ts"
+import type { Carrier, Fate, Kept } from "./carrier.ts"
+import type { Clock } from "./clock.ts"
+import type { RandomSource } from "./crypto.ts"
+import type { SessionEvent } from "./events.ts"
+import { isId, keyPrefix, newId, newVersion, type RawId, storedId } from "./id.ts"
+import { type Change, createLanes } from "./lanes.ts"
+import { recordText, type SessionRecord } from "./record.ts"
+import { settled, type Verdict } from "./settle.ts"
+import type { DeleteOutcome, Entry, Store } from "./store.ts"
+
+/** What the carrier needs to know. */
+export interface StoreCarrierSettings {
+  readonly store: Store
+  readonly clock: Clock
+  readonly random: RandomSource
+  /** After so many ms no further attempt is made. */
+  readonly deadline: number
+  /** Keys are the ids themselves instead of their hashes. For lessons only. */
+  readonly bare: boolean
+  tell(event: SessionEvent): void
+}
+
+// 256 random bits don't collide; a random source that was replaced may.
+const CREATE_ATTEMPTS = 3
+
+/** A carrier over a store. */
+export function storeCarrier(settings: StoreCarrierSettings): Carrier {
+  const { store, clock, random, deadline, bare, tell } = settings
+  const lanes = createLanes({ store, clock, random, deadline })
+  const keyOf = (id: RawId): string => (bare ? id : keyPrefix + storedId(id))
+
+  async function find(values: readonly string[], prefixed: boolean): Promise<Kept | null> {
+    if (values.length === 1) {
+      const [value] = values as [string]
+      if (!isId(value)) return refuse("malformed")
+      const entry = await store.get(keyOf(value))
+      if (entry) return { cookie: value, entry }
+      tell({ type: "ended", handle: storedId(value), why: "lapsed" })
+      return null
+    }
+    return values.length === 0 ? null : findAmong(values, prefixed)
+  }
+
+  // A prefixed name can't be there twice in a good browser. Without a prefix, a sibling domain or another path may have set one:
+  // the only one that leads to a session counts, and where two do, neither does.
+  async function findAmong(values: readonly string[], prefixed: boolean): Promise<Kept | null> {
+    if (prefixed) return refuse("duplicate")
+    const ids = values.filter(isId)
+    const entries = await Promise.all(ids.map((id) => store.get(keyOf(id))))
+    const alive = ids.flatMap((id, i) => (entries[i] ? [{ cookie: id, entry: entries[i] }] : []))
+    return alive.length === 1 && alive[0] ? alive[0] : refuse("duplicate")
+  }
+
+  function refuse(why: "malformed" | "duplicate"): null {
+    tell({ type: "refused", why })
+    return null
+  }
+
+  async function create(record: SessionRecord, expiresAt: number): Promise<Kept> {
+    const text = recordText(record)
+    for (let attempt = 1; attempt <= CREATE_ATTEMPTS; attempt++) {
+      const id = newId(random)
+      const entry = await insert(keyOf(id), text, expiresAt, record.owner)
+      if (entry) return { cookie: id, entry }
+    }
+    throw new CoatcheckError(
+      "conflict",
+      "new ids were taken three times in a row: the source of randomness repeats itself",
+    )
+  }
+
+  /** Inserts if absent; null: the key is taken. */
+  async function insert(
+    key: string,
+    value: string,
+    expiresAt: number | null,
+    owner: string | null,
+  ): Promise<Entry | null> {
+    const version = newVersion(random)
+    const options = { if: "absent", version, expiresAt, ...(owner === null ? undefined : { owner }) } as const
+    const call = async () => (await store.set(key, value, options)).ok
+    const inserted = await settled<boolean>(store, key, call, (stands) =>
+      stands ? { result: stands.version === version } : "again",
+    )
+    return inserted ? { key, value, version, expiresAt, owner } : null
+  }
+
+  async function write(kept: Kept, change: Change): Promise<Kept> {
+    return { cookie: kept.cookie, entry: await lanes.submit(kept.entry.key, kept.entry, change) }
+  }
+
+  async function touch({ cookie, entry }: Kept, expiresAt: number): Promise<Fate<Kept>> {
+    const outcome = await store.touch(entry.key, expiresAt, { version: entry.version })
+    if (outcome.ok) return { cookie, entry: { ...entry, expiresAt } }
+    return outcome.current ? { cookie, entry } : "gone" // whoever wrote the newer version moved its end as well
+  }
+
+  // (1) insert the record under a new id, (2) delete the old one on its version. Whoever writes between the two makes (2) fail,
+  // and the newer state is carried over before the next try; who ends the session between them ends the new one too. So where
+  // it can't be told who removed the old one, the new one goes as well: what was ended stays ended.
+  async function rotate(kept: Kept, change: Change): Promise<Fate<Kept>> {
+    const until = clock.now() + deadline
+    let old = kept.entry
+    const id = newId(random)
+    const end = change.end(old)
+    let fresh = await insert(
+      keyOf(id),
+      change.apply(old.value, old.version),
+      end === undefined ? old.expiresAt : end,
+      old.owner,
+    )
+    if (!fresh) throw new CoatcheckError("conflict", "a new id was taken: the source of randomness repeats itself")
+    try {
+      for (;;) {
+        const outcome = await removeVersion(old, () => "unknown")
+        if (outcome.ok) {
+          if (outcome.removed) return { cookie: id, entry: fresh }
+          await drop(fresh)
+          return "gone"
+        }
+        if (clock.now() >= until)
+          throw new CoatcheckError("conflict", "too many others changed this session at once; try again")
+        old = outcome.current
+        const text = change.apply(old.value, old.version)
+        const newer: Change = { apply: () => text, end: () => undefined, creates: false }
+        fresh = await lanes.submit(fresh.key, fresh, newer)
+      }
+    } catch (error) {
+      await drop(fresh)
+      throw error
+    }
+  }
+
+  /** Deletes one version. Where no answer came and nothing stands there any more, `whenAbsent` says what that means. */
+  function removeVersion(entry: Entry, whenAbsent: () => Verdict<DeleteOutcome>): Promise<DeleteOutcome> {
+    const call = () => store.delete(entry.key, { version: entry.version })
+    return settled(store, entry.key, call, (stands) => {
+      if (!stands) return whenAbsent()
+      return stands.version === entry.version ? "again" : { result: { ok: false, current: stands } }
+    })
+  }
+
+  /** Removes a record that nobody has the id of. If that fails it runs out by itself. */
+  async function drop(entry: Entry): Promise<void> {
+    await store.delete(entry.key).catch(() => undefined)
+  }
+
+  async function remove(kept: Kept): Promise<"removed" | "gone"> {
+    const until = clock.now() + deadline
+    let entry = kept.entry
+    const hasEnded = () => ({ result: { ok: true, removed: entry } }) as const // whoever did it, that is what was wanted
+    for (;;) {
+      const outcome = await removeVersion(entry, hasEnded)
+      if (outcome.ok) return outcome.removed ? "removed" : "gone"
+      if (clock.now() >= until)
+        throw new CoatcheckError("conflict", "too many others changed this session at once; try again")
+      entry = outcome.current
+    }
+  }
+
+  function handle({ cookie, entry }: Kept): string {
+    return bare ? storedId(cookie as RawId) : entry.key.slice(keyPrefix.length) // only ids get into a Kept of this carrier
+  }
+
+  return { find, create, write, touch, rotate, remove, handle }
+}
