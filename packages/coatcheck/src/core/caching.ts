@@ -63,7 +63,7 @@ const keeping = new Set(["max-age", "immutable", "stale-while-revalidate", "stal
 
 function joined(value: HeaderValue): string {
   if (value === undefined || value === null) return ""
-  return typeof value === "string" ? value : typeof value === "number" ? String(value) : value.join(", ")
+  return typeof value === "object" ? value.join(", ") : String(value)
 }
 
 /** The members of a comma-separated list; a comma inside quotes separates nothing. */

@@ -3,7 +3,7 @@
 
 import { endedError } from "./ended.ts"
 import { mergeInto, type Rules } from "./merge.ts"
-import { parseRecord, recordText, type SessionData, type SessionRecord } from "./record.ts"
+import { parseRecord, recordText, type SessionData, type SessionRecord, textUnlessSame } from "./record.ts"
 
 /** A record under work. */
 export interface Draft {
@@ -14,8 +14,7 @@ export interface Draft {
 
 /** The text to write, or null when nothing changed. */
 export function changedText({ record, base }: Draft): string | null {
-  const text = recordText(record)
-  return text === base ? null : text
+  return textUnlessSame(record, base)
 }
 
 /**

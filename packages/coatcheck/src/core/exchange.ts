@@ -1,7 +1,7 @@
 // Where an adapter and the core meet. An adapter turns one request of its framework into an Exchange and leaves it on the request
 // object under `exchangeOf`, so that `sessions.open(request)` finds it; nothing else happens until a session is opened, which is
-// what makes an untouched request cost nothing. When the reply's headers are about to leave, the adapter calls `settle` on the
-// Exchange's sessions and puts what it says on the reply, or replaces the whole reply when it fails.
+// what makes an untouched request cost nothing. When the reply's headers are about to leave, the adapter commits the sessions that were
+// attached and puts what they say on the reply, or replaces the whole reply when one fails.
 
 /** What the core needs to know of one request, and the way to tell the adapter that its reply now depends on a session. */
 export interface Exchange {
@@ -13,6 +13,15 @@ export interface Exchange {
   readonly sent: boolean
   /** Called once for each session system opened on this request, at once when it is opened. From then on the reply is held. */
   attach(commit: Committer): void
+  /** For the core: what was opened on this request so far. Begins undefined. */
+  opened?: Opened | undefined
+}
+
+/** A session opened on a request, and the ones that other session systems opened before. */
+export interface Opened {
+  readonly by: object
+  readonly session: Promise<unknown>
+  readonly before: Opened | undefined
 }
 
 /** One opened session, as the adapter sees it. */

@@ -57,12 +57,23 @@ export function parseRecord(text: string): SessionRecord | null {
  * @throws CoatcheckError `invalid` when the data is not JSON or would not be read back as it was written.
  */
 export function recordText(record: SessionRecord): string {
+  return textUnlessSame(record, "") ?? ""
+}
+
+/**
+ * The text of a record, or null when it is the same as `base`, which costs no further check: a base is text that was read or
+ * written before.
+ *
+ * @throws CoatcheckError `invalid` when the data is not JSON or would not be read back as it was written.
+ */
+export function textUnlessSame(record: SessionRecord, base: string): string | null {
   let text: string
   try {
     text = JSON.stringify(record)
   } catch (cause) {
     throw new CoatcheckError("invalid", "session data must be JSON: no cycles, no BigInt, not too deep", { cause })
   }
+  if (text === base) return null
   if (!withinBounds(text) || hasForbiddenName(text)) {
     throw new CoatcheckError(
       "invalid",
