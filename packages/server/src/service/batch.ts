@@ -1,0 +1,58 @@
+// Many operations in one request. They are read and their scopes checked before the first is done, then all are handed to the store
+// in one tick, which is what lets it put them into one transaction or one round trip. Each has its own result; that one
+// fails is no failure of the batch.
+
+import {
+  formatDeleteOutcome,
+  formatFailure,
+  formatGet,
+  formatOutcome,
+  formatResults,
+  type Operation,
+  parseBatch,
+} from "coatcheck/protocol"
+import { readText } from "./body.ts"
+import { type Call, sendJson } from "./call.ts"
+import { safeError, sendAllowed } from "./failure.ts"
+import { permits } from "./scope.ts"
+
+/** `/-/v1/batch`. */
+export async function batch(call: Call): Promise<void> {
+  if (call.method !== "POST") return sendAllowed(call, "POST, OPTIONS")
+  const { limits, now } = call.setting
+  const operations = parseBatch(await readText(call, limits.batchBytes), now(), limits.batchOps)
+  if (operations.some(isRead) && !permits(call, "read")) return
+  if (!operations.every(isRead) && !permits(call, "write")) return
+  const results = await Promise.all(operations.map((operation) => resultOf(call, operation)))
+  sendJson(call, 200, formatResults(results))
+}
+
+function isRead(operation: Operation): boolean {
+  return operation.op === "get"
+}
+
+async function resultOf(call: Call, operation: Operation): Promise<string> {
+  const { store, now } = call.setting
+  try {
+    switch (operation.op) {
+      case "get":
+        return formatGet(await store.get(operation.key), now())
+      case "set":
+        return formatOutcome("set", await store.set(operation.key, operation.value, operation.options), now())
+      case "touch": {
+        const { key, expiresAt, version } = operation
+        return formatOutcome(
+          "touch",
+          await store.touch(key, expiresAt, version === undefined ? {} : { version }),
+          now(),
+        )
+      }
+      case "delete": {
+        const { key, version } = operation
+        return formatDeleteOutcome(await store.delete(key, version === undefined ? {} : { version }), now())
+      }
+    }
+  } catch (error) {
+    return formatFailure(safeError(call, error, isRead(operation) ? "read" : "write"))
+  }
+}

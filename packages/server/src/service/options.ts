@@ -1,0 +1,120 @@
+// What a service can be told, with its defaults. Everything that waits or fills up has a number here: a server on the defaults
+// of node:http holds a silent client for minutes and counts neither connections nor requests.
+
+import type { Clock, Store } from "coatcheck"
+import { batchLimits } from "coatcheck/protocol"
+import { type HostRule, hostRule } from "./hosts.ts"
+import { parseTokens, type Token } from "./tokens.ts"
+
+/** Where the service tells what it does. pino's shape; any logger that takes an object and a sentence fits. */
+export interface Logger {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+  /** Gets a line for each request. Left out: requests are not told. */
+  debug?(fields: object, message: string): void
+}
+
+/** How much one client may ask of the service, and how long it may take. */
+export interface ServiceLimits {
+  /** Bytes of a request's body, batches aside; more is answered by 413. Default 1 MiB. */
+  readonly bodyBytes: number
+  /** Bytes of a batch's body. Default 4 MiB, as `batchLimits`: clients count on that much. */
+  readonly batchBytes: number
+  /** Operations in one batch. Default 256, as `batchLimits`. */
+  readonly batchOps: number
+  /** Header fields of a request: one that has so many, or more, is answered by 431. Default 100. */
+  readonly headerFields: number
+  /** Bytes of a request's header block; more is answered by 431. Default 16 KiB. */
+  readonly headerBytes: number
+  /** Milliseconds until the headers must be here, then 408. Default 10,000. */
+  readonly headersMs: number
+  /** Milliseconds until the whole request must be here, then 408; and of silence on a connection. Default 30,000. */
+  readonly requestMs: number
+  /** Milliseconds that an idle connection is kept. Default 5,000. */
+  readonly keepAliveMs: number
+  /** Requests on one connection; the last one is answered with `Connection: close`. Default 10,000. */
+  readonly requestsPerSocket: number
+  /** Open connections for each address that is listened on; more are closed at once. Default 10,000. */
+  readonly connections: number
+  /** Milliseconds that the store may take to answer `/-/ready`. Default 500. */
+  readonly readyMs: number
+}
+
+/** The limits where nothing else is said. */
+export const defaultLimits: ServiceLimits = {
+  bodyBytes: 1_048_576,
+  batchBytes: batchLimits.bytes,
+  batchOps: batchLimits.ops,
+  headerFields: 100,
+  headerBytes: 16_384,
+  headersMs: 10_000,
+  requestMs: 30_000,
+  keepAliveMs: 5_000,
+  requestsPerSocket: 10_000,
+  connections: 10_000,
+  readyMs: 500,
+}
+
+/** What `createService` can be told. */
+export interface ServiceOptions {
+  /**
+   * Who may ask: entries `name scopes sha256:hex`, where scopes is a comma-separated choice of read, write and admin, and hex is
+   * the SHA-256 of the token in 64 hexadecimal digits. Left out: anybody who reaches the service may do anything.
+   */
+  readonly tokens?: readonly string[]
+  /** More names under which the service may be asked (`kv.internal`, or `kv.internal:8080` for that port only). */
+  readonly allowHosts?: readonly string[]
+  readonly limits?: Partial<ServiceLimits>
+  /** Default: silence. */
+  readonly log?: Logger
+  /** Which time it is, to turn ends into remaining times and back. Default: the machine's clock. */
+  readonly clock?: Pick<Clock, "now">
+}
+
+/** Where to listen. */
+export interface ListenOptions {
+  /** 0: one that is free. */
+  readonly port: number
+  /** Default: 127.0.0.1 and, where there is one, ::1. An address that others can reach needs `tokens`. */
+  readonly host?: string
+}
+
+/** What everything in one service shares. */
+export interface Setting {
+  readonly store: Store
+  readonly limits: ServiceLimits
+  /** null: anybody may do anything. */
+  readonly tokens: readonly Token[] | null
+  readonly allowed: HostRule
+  readonly log: Logger | undefined
+  readonly now: () => number
+  /** Set once, when the service begins to stop. */
+  draining: boolean
+}
+
+/**
+ * Options with their defaults filled in.
+ *
+ * @throws TypeError for what can't be meant.
+ */
+export function settle(store: Store, options: ServiceOptions): Setting {
+  const { tokens, allowHosts, limits, log, clock } = options
+  return {
+    store,
+    limits: checkLimits(limits),
+    tokens: tokens === undefined ? null : parseTokens(tokens),
+    allowed: hostRule(allowHosts),
+    log,
+    now: clock ? () => clock.now() : Date.now,
+    draining: false,
+  }
+}
+
+function checkLimits(limits: Partial<ServiceLimits> = {}): ServiceLimits {
+  for (const [name, value] of Object.entries(limits)) {
+    if (!(name in defaultLimits)) throw new TypeError(`limits.${name} is not a limit of the service`)
+    if (!Number.isSafeInteger(value) || value < 1) throw new TypeError(`limits.${name} must be a whole number above 0`)
+  }
+  return { ...defaultLimits, ...limits }
+}

@@ -1,0 +1,180 @@
+// The strict wire, for clients that care: absent is 404, a version is an entity tag, and conditions are decided by the store in one
+// step with the write. Every condition that HTTP knows is honoured. The store knows "absent" and one version; a `*` or several
+// tags in If-Match are turned into the version that stands there, read just before, and tried again when that changed.
+
+import { CoatcheckError, type DeleteOutcome, type Entry, type Outcome, type SetOptions } from "coatcheck"
+import {
+  formatOwner,
+  formatTag,
+  formatTtl,
+  headers,
+  jsonText,
+  parseOwner,
+  parseTags,
+  parseTtl,
+  plainProblem,
+  remaining,
+  strongMatch,
+  weakMatch,
+} from "coatcheck/protocol"
+import { readText } from "./body.ts"
+import { type Call, sendEmpty, sendJson, sendProblem } from "./call.ts"
+import { sendAllowed, sendNotFound } from "./failure.ts"
+import { checkKey } from "./keys.ts"
+import { permits } from "./scope.ts"
+
+// How often a version may change between our read and our write before we give up. Each time, somebody else's write went through.
+const attempts = 32
+
+/** `/-/v1/records/<key>`. */
+export function record(call: Call, key: string): Promise<void> | void {
+  switch (call.method) {
+    case "GET":
+    case "HEAD":
+      return permits(call, "read") ? getRecord(call, key) : undefined
+    case "PUT":
+      return permits(call, "write") ? putRecord(call, key) : undefined
+    case "PATCH":
+      return permits(call, "write") ? patchRecord(call, key) : undefined
+    case "DELETE":
+      return permits(call, "write") ? deleteRecord(call, key) : undefined
+    default:
+      return sendAllowed(call, "GET, HEAD, PUT, PATCH, DELETE, OPTIONS")
+  }
+}
+
+async function getRecord(call: Call, key: string): Promise<void> {
+  checkKey(key)
+  const known = field(call, "if-none-match")
+  const condition = known === undefined ? null : parseTags(known)
+  const entry = await call.setting.store.get(key)
+  if (entry === null) return sendNotFound(call, "There is no such record")
+  if (condition !== null && weakMatch(condition, entry.version)) return sendEmpty(call, 304, tagOf(entry.version))
+  sendEntry(call, 200, entry)
+}
+
+async function putRecord(call: Call, key: string): Promise<void> {
+  checkKey(key)
+  const { store, limits } = call.setting
+  const options = writeOptions(call)
+  const match = field(call, "if-match")
+  const create = isCreateOnly(call)
+  if (match !== undefined && create)
+    throw new CoatcheckError("invalid", "If-Match and If-None-Match exclude each other")
+  const value = jsonText(await readText(call, limits.bodyBytes))
+  if (match !== undefined) {
+    const outcome = await onMatch(call, key, match, (version) => store.set(key, value, { ...options, if: { version } }))
+    return sendWritten(call, 204, outcome)
+  }
+  if (create) return sendWritten(call, 201, await store.set(key, value, { ...options, if: "absent" }))
+  const before = store.get(key).then(isThere, isThere) // asked in the same tick, for the status alone
+  const outcome = await store.set(key, value, options)
+  sendWritten(call, (await before) ? 204 : 201, outcome)
+}
+
+async function patchRecord(call: Call, key: string): Promise<void> {
+  checkKey(key)
+  const { store, now } = call.setting
+  const ttl = field(call, headers.ttl)
+  if (ttl === undefined) throw new CoatcheckError("invalid", "PATCH moves the end: say it by Coatcheck-TTL")
+  const match = field(call, "if-match")
+  const end = endOf(ttl, now())
+  const outcome =
+    match === undefined
+      ? await store.touch(key, end)
+      : await onMatch(call, key, match, (version) => store.touch(key, end, { version }))
+  if (!outcome.ok && outcome.current === null) return sendNotFound(call, "There is no such record")
+  sendWritten(call, 204, outcome)
+}
+
+async function deleteRecord(call: Call, key: string): Promise<void> {
+  checkKey(key)
+  const { store } = call.setting
+  const match = field(call, "if-match")
+  const outcome =
+    match === undefined
+      ? await store.delete(key)
+      : await onMatch(call, key, match, (version) => store.delete(key, { version }))
+  if (!outcome.ok) return sendRefused(call, outcome.current)
+  if (outcome.removed === null) return sendNotFound(call, "There is no such record")
+  sendEntry(call, 200, outcome.removed)
+}
+
+// Tries a conditional write for each version that the condition accepts and that turns out to stand there.
+async function onMatch<Result extends Outcome | DeleteOutcome>(
+  call: Call,
+  key: string,
+  match: string,
+  write: (version: string) => Promise<Result>,
+): Promise<Result | { readonly ok: false; readonly current: Entry | null }> {
+  const condition = parseTags(match)
+  const [tag, ...others] = condition
+  if (typeof tag === "object" && others.length === 0 && !tag.weak && versionForm.test(tag.version)) {
+    return write(tag.version)
+  }
+  let current = await call.setting.store.get(key)
+  for (let attempt = 0; attempt < attempts; attempt++) {
+    if (current === null || !strongMatch(condition, current.version)) return { ok: false, current }
+    const outcome = await write(current.version)
+    if (outcome.ok) return outcome
+    current = outcome.current
+  }
+  throw new CoatcheckError("conflict", "The record changes too fast for this condition: name the version to replace")
+}
+// A tag of another form is none of ours, and stands for nothing.
+const versionForm = /^[\w-]{1,64}$/
+
+function writeOptions(call: Call): SetOptions {
+  const version = field(call, headers.version)
+  const ttl = field(call, headers.ttl)
+  const owner = field(call, headers.owner)
+  return {
+    ...(version === undefined ? {} : { version }),
+    ...(ttl === undefined ? {} : { expiresAt: endOf(ttl, call.setting.now()) }),
+    ...(owner === undefined ? {} : { owner: parseOwner(owner) }),
+  }
+}
+
+function endOf(ttl: string, now: number): number | null {
+  const left = parseTtl(ttl)
+  return left === null ? null : now + left
+}
+
+function isCreateOnly(call: Call): boolean {
+  const known = field(call, "if-none-match")
+  if (known === undefined) return false
+  if (parseTags(known) !== "*") throw new CoatcheckError("invalid", "A write takes If-None-Match: * and no tags")
+  return true
+}
+
+function isThere(found: unknown): boolean {
+  return found !== null // an error says nothing against it
+}
+
+function sendWritten(call: Call, status: 201 | 204, outcome: Outcome): void {
+  if (outcome.ok) sendEmpty(call, status, tagOf(outcome.version))
+  else sendRefused(call, outcome.current)
+}
+
+function sendRefused(call: Call, current: Entry | null): void {
+  if (current === null) sendProblem(call, noRecord)
+  else sendEntry(call, 412, current)
+}
+const noRecord = plainProblem(412, "Precondition Failed", "There is no such record; an update never creates one")
+
+function sendEntry(call: Call, status: number, entry: Entry): void {
+  const more = tagOf(entry.version)
+  const left = remaining(entry.expiresAt, call.setting.now())
+  if (left !== null) more.push("Coatcheck-TTL", formatTtl(left))
+  if (entry.owner !== null) more.push("Coatcheck-Owner", formatOwner(entry.owner))
+  sendJson(call, status, entry.value, more)
+}
+
+function tagOf(version: string): string[] {
+  return ["ETag", formatTag(version)]
+}
+
+function field(call: Call, name: string): string | undefined {
+  const value = call.request.headers[name]
+  return Array.isArray(value) ? value.join(", ") : value
+}
