@@ -65,12 +65,14 @@ export interface Sessions<Data extends object = SessionData> {
   readonly cookieNames: readonly string[]
 }
 
-/** What JSON keeps of a type: functions, symbols, BigInt and class instances with methods (Date, Map, Set) are refused. */
-export type Json<T> = T extends string | number | boolean | null | undefined
+/** What JSON keeps of a type: functions, symbols, BigInt and class instances with methods (Date, Map, Set) are refused; `unknown` passes. */
+export type Json<T> = unknown extends T
   ? T
-  : T extends bigint | symbol | ((...values: never[]) => unknown)
-    ? never
-    : { [Key in keyof T]: Json<T[Key]> }
+  : T extends string | number | boolean | null | undefined
+    ? T
+    : T extends bigint | symbol | ((...values: never[]) => unknown)
+      ? never
+      : { [Key in keyof T]: Json<T[Key]> }
 
 /** Makes the compiler refuse data that JSON would not give back as it was. */
 export type OnlyJson<Data> = Data extends Json<Data> ? unknown : { readonly "session data must be JSON": never }
