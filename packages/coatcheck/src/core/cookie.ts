@@ -206,6 +206,17 @@ export function clearCookie(settings: CookieSettings, secure: boolean): string {
   return formOrThrow(settings, secure).clearing
 }
 
+/** A reply's Set-Cookie fields with this one added, in place of any other of the same name: one name, one field. */
+export function replaceCookie(current: string | readonly string[] | undefined, field: string): string | string[] {
+  if (current === undefined) return field
+  const name = fieldName(field)
+  const others = (typeof current === "string" ? [current] : current).filter((other) => fieldName(other) !== name)
+  return others.length === 0 ? field : [...others, field]
+}
+
+// Browsers trim the name before they compare it.
+const fieldName = (field: string): string => field.slice(0, Math.max(field.search(/[=;]/), 0)).trim()
+
 function formOrThrow(settings: CookieSettings, secure: boolean): CookieForm {
   const form = cookieForm(settings, secure)
   if (form !== null) return form

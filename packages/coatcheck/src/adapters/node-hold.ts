@@ -1,0 +1,253 @@
+// A reply that is held until its sessions are kept. From the moment a session is opened, the four calls that let headers leave
+// (writeHead, write, flushHeaders, end) go through the functions below. The first of them starts the commit of all sessions; if
+// nothing has to be waited for, it goes on at once, else calls queue up until the commit is through. A failed commit replaces
+// the whole reply.
+//
+// The functions are shared and put on the response as own properties: a few nanoseconds, where closures or a proxy would cost
+// microseconds a request. They stay there afterwards and pass everything on, since others may have wrapped them meanwhile, and
+// since node's own end() calls writeHead. Another prototype was rejected: whoever wrapped these calls before us as own
+// properties would go past it.
+
+import type { ServerResponse } from "node:http"
+import type { Committer, ReplyChange } from "../core/exchange.ts"
+import { addFields, codedError, type ReplyFields, takeHead, takeProblem } from "./node-reply.ts"
+import { type ProblemReply, problemReply } from "./problem.ts"
+import type { Reporter } from "./reporter.ts"
+
+type Method = (...args: unknown[]) => unknown
+type Methods = Record<"writeHead" | "write" | "flushHeaders" | "end", Method>
+
+/** The state of a held reply. */
+export interface Hold {
+  readonly response: ServerResponse
+  readonly reporter: Reporter
+  readonly committers: Committer[]
+  /**
+   * open: nothing has left. pending: the commit is under way, calls queue up. released: calls pass. replaced: a problem was sent
+   * in place of the application's reply, whose further calls are swallowed.
+   */
+  state: "open" | "pending" | "released" | "replaced"
+  /** What the reply varies on because of us. */
+  vary: string
+  readonly cookies: string[]
+  problem: ProblemReply | null
+  readonly errors: unknown[]
+  readonly queue: { readonly method: keyof Methods; readonly args: unknown[] }[]
+  /** What the response did before. */
+  readonly original: Methods
+}
+
+const holdOf = Symbol("coatcheck.hold")
+
+/** A response with our functions on it. */
+type Held = ServerResponse & { [holdOf]: Hold }
+
+/** Begins to hold a reply; the same hold when it is held already. */
+export function holdReply(response: ServerResponse, reporter: Reporter): Hold {
+  const held = response as Held
+  if (held[holdOf] !== undefined) return held[holdOf]
+  // Their overloads are at run time what this type says: functions of any arguments, and those are passed on untouched.
+  const methods = response as unknown as Methods
+  const { writeHead, write, flushHeaders, end } = methods
+  const hold: Hold = {
+    response,
+    reporter,
+    committers: [],
+    state: "open",
+    vary: "",
+    cookies: [],
+    problem: null,
+    errors: [],
+    queue: [],
+    original: { writeHead, write, flushHeaders, end },
+  }
+  held[holdOf] = hold
+  methods.writeHead = heldWriteHead
+  methods.write = heldWrite
+  methods.flushHeaders = heldFlushHeaders
+  methods.end = heldEnd
+  return hold
+}
+
+/** Whether the headers are gone, so that nothing can be added. */
+export function hasLeft({ state }: Hold): boolean {
+  return state === "released" || state === "replaced"
+}
+
+/**
+ * Sends a problem in place of the application's reply, once the sessions that were opened are kept: what happened to them has
+ * happened, and the browser must get the cookie that leads to them. When headers have left, a reply that would never end is cut
+ * short instead, so that nobody takes it for whole.
+ */
+export function failReply(hold: Hold, error: unknown): void {
+  const { response, reporter } = hold
+  if (hold.state === "open") {
+    fail(hold, error)
+    begin(hold)
+    return
+  }
+  // Who goes on setting headers after his reply was replaced has done nothing wrong.
+  if (hold.state === "replaced" && hasCode(error, "ERR_HTTP_HEADERS_SENT")) return
+  if (!response.writableEnded && hold.state === "pending") hold.problem ??= problemReply(error)
+  if (!response.writableEnded && hold.state === "released") response.destroy()
+  reporter.onError(error)
+}
+
+function heldWriteHead(this: Held, ...args: unknown[]): unknown {
+  const hold = this[holdOf]
+  if (hold.state === "open") {
+    takeHead(this, args)
+    begin(hold)
+    return pass(hold, "writeHead", [this.statusCode])
+  }
+  // Old middleware looks for node's private copy of the head before each write, and calls this again while there is none.
+  if (hold.state === "pending") {
+    if (args.length === 1 && args[0] === this.statusCode) return this
+    throw codedError(Error, "ERR_HTTP_HEADERS_SENT", "Cannot write headers after they are sent to the client")
+  }
+  return pass(hold, "writeHead", args)
+}
+
+function heldWrite(this: Held, ...args: unknown[]): unknown {
+  const hold = this[holdOf]
+  if (hold.state !== "released") checkChunk(args[0])
+  if (hold.state === "open") begin(hold)
+  return pass(hold, "write", args)
+}
+
+function heldFlushHeaders(this: Held): unknown {
+  const hold = this[holdOf]
+  if (hold.state === "open") begin(hold)
+  return pass(hold, "flushHeaders", [])
+}
+
+function heldEnd(this: Held, ...args: unknown[]): unknown {
+  const hold = this[holdOf]
+  if (hold.state !== "released" && typeof args[0] !== "function") checkChunk(args[0] ?? "")
+  if (hold.state === "open") begin(hold)
+  return pass(hold, "end", args)
+}
+
+// What the call answers is what node answers: for write whether there is room for more, else the response.
+function pass(hold: Hold, method: keyof Methods, args: unknown[]): unknown {
+  const { response, state } = hold
+  if (state === "released") return hold.original[method].apply(response, args)
+  if (state === "replaced") swallow(args)
+  else {
+    hold.queue.push({ method, args })
+    if (method === "end") Object.defineProperty(response, "writableEnded", yes)
+  }
+  return method === "write" ? state === "replaced" : response
+}
+
+// The getters on the prototype would say no while calls queue up. What the application sees is what it would see, had they gone
+// through at once; both become true for good.
+const yes: PropertyDescriptor = { value: true, configurable: true, enumerable: false, writable: false }
+
+function begin(hold: Hold): void {
+  hold.state = "pending"
+  const waiting = commitFrom(hold, 0)
+  if (waiting === null) release(hold)
+  else {
+    Object.defineProperty(hold.response, "headersSent", yes)
+    void conclude(hold, waiting)
+  }
+}
+
+/** Commits sessions; null: all have answered at once. */
+function commitFrom(hold: Hold, first: number): Promise<ReplyChange>[] | null {
+  let waiting: Promise<ReplyChange>[] | null = null
+  for (const committer of first === 0 ? hold.committers : hold.committers.slice(first)) {
+    try {
+      const answer = committer.commit()
+      if ("then" in answer) (waiting ??= []).push(answer)
+      else note(hold, answer)
+    } catch (error) {
+      fail(hold, error)
+    }
+  }
+  return waiting
+}
+
+// Never rejects: what fails in here ends as the reply and at onError. A session that was opened while others were being kept
+// still gets its turn.
+async function conclude(hold: Hold, first: readonly Promise<ReplyChange>[]): Promise<void> {
+  let waiting: readonly Promise<ReplyChange>[] | null = first
+  while (waiting !== null) {
+    const started = hold.committers.length
+    for (const answer of await Promise.allSettled(waiting)) {
+      if (answer.status === "fulfilled") note(hold, answer.value)
+      else fail(hold, answer.reason)
+    }
+    waiting = commitFrom(hold, started)
+  }
+  release(hold)
+}
+
+function note(hold: Hold, { setCookie }: ReplyChange): void {
+  if (setCookie !== null) hold.cookies.push(setCookie)
+}
+
+function fail(hold: Hold, error: unknown): void {
+  const problem = problemReply(error)
+  hold.problem ??= problem
+  if (problem.status !== 409) hold.errors.push(error)
+}
+
+function release(hold: Hold): void {
+  const { response, reporter, queue } = hold
+  // Calls pass from here on, since node's own end() comes back through heldWriteHead.
+  hold.state = "released"
+  if (hold.problem === null) {
+    addFields(response, fieldsOf(hold), reporter.warn)
+    replay(hold)
+  } else sendProblem(hold, hold.problem)
+  for (const error of hold.errors) reporter.onError(error)
+  const waits = queue.some(({ method }) => method === "write") && !queue.some(({ method }) => method === "end")
+  if (waits && !response.writableNeedDrain) process.nextTick(() => response.emit("drain"))
+}
+
+function replay(hold: Hold): void {
+  let calls = 0
+  try {
+    for (const { method, args } of hold.queue) {
+      hold.original[method].apply(hold.response, args)
+      calls++
+    }
+  } catch (error) {
+    // Nobody is left to catch what node refuses only when it sends: a reason phrase, say.
+    fail(hold, error)
+    if (calls === 0 && hold.problem !== null) sendProblem(hold, hold.problem)
+    else hold.response.destroy()
+  }
+}
+
+function sendProblem(hold: Hold, problem: ProblemReply): void {
+  const { response } = hold
+  takeProblem(response, problem)
+  addFields(response, fieldsOf(hold), hold.reporter.warn)
+  hold.original.end.call(response, response.req.method === "HEAD" ? undefined : problem.body)
+  hold.state = "replaced"
+  for (const { args } of hold.queue) swallow(args)
+}
+
+const fieldsOf = ({ cookies, vary, committers }: Hold): ReplyFields => ({
+  cookies,
+  vary,
+  personal: committers.length > 0,
+})
+
+/** A call that leads nowhere still calls back, so that nobody waits for ever. */
+function swallow(args: readonly unknown[]): void {
+  const callback = args.findLast((arg) => typeof arg === "function")
+  if (callback) process.nextTick(callback)
+}
+
+function checkChunk(chunk: unknown): void {
+  if (typeof chunk === "string" || chunk instanceof Uint8Array) return
+  throw codedError(TypeError, "ERR_INVALID_ARG_TYPE", "A chunk must be a string or a Uint8Array")
+}
+
+function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && "code" in error && error.code === code
+}
