@@ -1,64 +1,22 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { decodeString, mapStrings, members, oneLine, valueEnd } from "./json-text.ts"
+import { decodeString, mapStrings, oneLine, stringEnd } from "./json-text.ts"
 import { maskJson, maskText } from "./mask.ts"
 
-describe("members", () => {
-  it("K12: cuts values out as they were written", () => {
-    const text = '{"a":12345678901234567890, "b" : [1e21,{"x":"}"}] ,"c":-0.0,"d":"q\\"\\\\"}'
-    expect(members(text).map((member) => [member.name, member.value])).toEqual([
-      ["a", "12345678901234567890"],
-      ["b", '[1e21,{"x":"}"}]'],
-      ["c", "-0.0"],
-      ["d", '"q\\"\\\\"'],
-    ])
-  })
-
-  it("finds the members of any object", () => {
+describe("JSON text", () => {
+  it("stringEnd and decodeString find a string with more behind it", () => {
     fc.assert(
-      fc.property(
-        fc.dictionary(fc.string({ unit: "binary" }), fc.jsonValue()),
-        fc.constantFrom(0, 2),
-        (object, indent) => {
-          const found = members(JSON.stringify(object, null, indent))
-          expect(found.map(({ name }) => name)).toEqual(Object.keys(object))
-          expect(found.map(({ token }) => decodeString(token))).toEqual(Object.keys(object))
-          expect(found.map(({ value }) => JSON.parse(value))).toEqual(
-            Object.values(object).map((value) => JSON.parse(JSON.stringify(value))),
-          )
-        },
-      ),
-    )
-  })
-
-  it.each([
-    "",
-    "[]",
-    '"a"',
-    '{"a":1',
-    '{"a" 1}',
-    '{"a":1,}',
-    '{"a":1}x',
-    '{"a":}',
-    "{a:1}",
-    '{"a":"',
-    '{"a":[1}',
-    '{"a":1 "b":2}',
-  ])("refuses %s", (text) => {
-    expect(() => {
-      for (const { value } of members(text)) JSON.parse(value)
-    }).toThrow(SyntaxError)
-  })
-})
-
-describe("the rest", () => {
-  it("valueEnd finds the end of a value with more behind it", () => {
-    fc.assert(
-      fc.property(fc.jsonValue(), fc.constantFrom(",", "}", "]", " "), (value, next) => {
-        const json = JSON.stringify(value)
-        expect(valueEnd(`${json}${next}"x"`, 0)).toBe(json.length)
+      fc.property(fc.string({ unit: "binary" }), fc.string(), (text, rest) => {
+        const token = JSON.stringify(text)
+        const end = stringEnd(`[${token}${rest}`, 1)
+        expect(end).toBe(token.length + 1)
+        expect(decodeString(token)).toBe(text)
       }),
     )
+  })
+
+  it.each(['"', '"a', '"a\\"', "a", ""])("stringEnd refuses what does not end: %s", (text) => {
+    expect(() => stringEnd(text, 0)).toThrow(SyntaxError)
   })
 
   it("oneLine keeps the meaning and drops the line breaks", () => {
