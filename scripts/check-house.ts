@@ -3,8 +3,8 @@
 // neighbours. The tree to look at is the first argument, for the test that plants a breach of each.
 
 import { execFileSync } from "node:child_process"
-import { readFileSync } from "node:fs"
-import { basename, join } from "node:path"
+import { existsSync, readFileSync } from "node:fs"
+import { basename, dirname, join } from "node:path"
 
 const root = process.argv[2] ?? join(import.meta.dirname, "..")
 const files = execFileSync("git", ["ls-files", "-co", "--exclude-standard"], { cwd: root, encoding: "utf8" })
@@ -20,6 +20,19 @@ const text = (file: string): string[] => {
   }
 }
 
+/** Whether a line is written for people: a comment, or a page. */
+const prose = (file: string, line: string): boolean => file.endsWith(".md") || /^\s*(\/\/|\/?\*|#)/.test(line)
+
+// Who clones the tree has the tree and nothing else: no neighbour folder, no home folder, no list of numbered tasks.
+function leadsAway(file: string, line: string): boolean {
+  if (/(^|[\s(`"'])\/(home|work|Users)\/\w|\b[iI]ssue #?\d/.test(line)) return true
+  const paths = line.match(/(?<![\w/.])(?:\.\.\/)+[\w-]+(?:[\w./-]*\w)?/g) ?? []
+  return paths.some((path) => {
+    const target = join(root, dirname(file), path)
+    return ![target, `${target}.ts`].some((place) => place.startsWith(root) && existsSync(place))
+  })
+}
+
 for (const file of files) {
   if (/\.(png|ico|woff2|db|lock)$|package-lock\.json$/.test(file)) continue
   const lines = text(file)
@@ -32,9 +45,7 @@ for (const file of files) {
 
   lines.forEach((line, index) => {
     const at = `${file}:${index + 1}`
-    // Who clones the tree has the tree and nothing else.
-    if (/\.\.\/shared\b|\/work\/|\b[iI]ssue #?\d/.test(line))
-      problems.push(`${at}: leads to a place that a reader has not got`)
+    if (prose(file, line) && leadsAway(file, line)) problems.push(`${at}: leads to a place that a reader has not got`)
     const name = published
       ? /^export (?:abstract |async |declare )*(?:const|let|function\*?|class|interface|type) ([\w$]+)/.exec(line)?.[1]
       : undefined

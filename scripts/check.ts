@@ -19,7 +19,18 @@ const tarballs = mkdtempSync(join(tmpdir(), "coatcheck-pack-"))
 const library = join(tarballs, "coatcheck-0.1.0.tgz")
 const server = join(tarballs, "coatcheck-server-0.1.0.tgz")
 const source = ["node", "--conditions=@coatcheck/source", "--import", "tsx"]
-const pack = ["npm", "pack", "--silent", "--ignore-scripts", "--workspaces", "--pack-destination", tarballs]
+const pack = [
+  "npm",
+  "pack",
+  "--silent",
+  "--ignore-scripts",
+  "-w",
+  "coatcheck",
+  "-w",
+  "@coatcheck/server",
+  "--pack-destination",
+  tarballs,
+]
 
 const checks: readonly Check[] = [
   {

@@ -57,7 +57,9 @@ if (missing.length > 0) {
   const packages = missing.map(({ debian }) => debian)
   if (process.getuid?.() !== 0 || !found("apt-get")) {
     const reasons = missing.map(({ program, why }) => `${program} (${why})`).join(", ")
-    console.error(`The tests need ${reasons}. On Debian or Ubuntu: sudo apt-get install --no-install-recommends ${packages.join(" ")}`)
+    console.error(
+      `The tests need ${reasons}. On Debian or Ubuntu: sudo apt-get install --no-install-recommends ${packages.join(" ")}`,
+    )
     process.exit(1)
   }
   console.log(`Installing for the tests: ${packages.join(", ")}`)

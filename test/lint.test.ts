@@ -118,3 +118,42 @@ describe("a planted breach is found", () => {
     expect(rooms).toContain("test")
   })
 })
+
+describe("a breach of the house's own rules is found", () => {
+  const check = (folder: string): string[] => {
+    const run = spawnSync(process.execPath, ["--import", "tsx", join(root, "scripts/check-house.ts"), folder], {
+      cwd: root,
+      encoding: "utf8",
+    })
+    expect(run.status).toBe(run.stderr === "" ? 0 : 1)
+    return run.stderr.split("\n").filter(Boolean)
+  }
+
+  it("and nothing else is", () => {
+    const tree = mkdtempSync(join(tmpdir(), "coatcheck-house-"))
+    const source = join(tree, "packages/coatcheck/src")
+    mkdirSync(source, { recursive: true })
+    execFileSync("git", ["init", "--quiet"], { cwd: tree })
+    writeFileSync(
+      join(source, "good.ts"),
+      "// What it is.\n\n/** One. */\nexport const one = 1\n\n/** Two. */\nexport function two(): void {}\n",
+    )
+    expect(check(tree)).toEqual([])
+
+    writeFileSync(join(source, "bare.ts"), "// What it is.\n\nexport const bare = 1\n")
+    writeFileSync(join(source, "mute.ts"), "/* eslint-disable */\n/** One. */\nexport const one = 1\n")
+    writeFileSync(join(source, "camelCase.ts"), "// What it is.\n")
+    writeFileSync(join(tree, "notes.md"), `See ../plans/first.md.\n`)
+    expect(
+      check(tree)
+        .map((line) => line.replace(`${library}/`, ""))
+        .sort(),
+    ).toEqual([
+      expect.stringMatching(/^bare\.ts:3/),
+      expect.stringMatching(/^camelCase\.ts/),
+      expect.stringMatching(/^mute\.ts:1/),
+      expect.stringMatching(/^notes\.md:1/),
+    ])
+    rmSync(tree, { recursive: true })
+  })
+})
