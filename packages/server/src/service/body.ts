@@ -11,7 +11,7 @@ import type { Problem } from "coatcheck/protocol"
 import { beginProblem, type Call, sendProblem } from "./call.ts"
 
 /** Thrown by whoever waits for a client that has gone: there is nobody to answer. */
-export const gone: unique symbol = Symbol("the client has gone")
+export const gone: Error = new Error("The client has gone")
 
 const lingerMs = 2_000
 
@@ -20,17 +20,40 @@ const lingerMs = 2_000
  *
  * @throws CoatcheckError `too-large` above the limit, `invalid` when it is no UTF-8 or is compressed; `gone` when the client left.
  */
-export async function readText(call: Call, limit: number): Promise<string> {
+export function readText(call: Call, limit: number): Promise<string> {
   const { request, response } = call
-  const encoding = request.headers["content-encoding"]
-  if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
-    throw new CoatcheckError("invalid", "The body must not be compressed: send it without Content-Encoding")
-  }
-  if (Number(request.headers["content-length"]) > limit) throw tooLarge(limit)
-  if (call.waits) response.writeContinue()
-  const bytes = await readBytes(call, limit)
-  if (!isUtf8(bytes)) throw new CoatcheckError("invalid", "The body must be UTF-8")
-  return bytes.toString()
+  return new Promise((resolve, reject) => {
+    const encoding = request.headers["content-encoding"]
+    if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
+      throw new CoatcheckError("invalid", "The body must not be compressed: send it without Content-Encoding")
+    }
+    if (Number(request.headers["content-length"]) > limit) throw tooLarge(limit)
+    let first: Buffer | undefined
+    let others: Buffer[] | undefined
+    let size = 0
+    const onData = (chunk: Buffer): void => {
+      size += chunk.length
+      if (size > limit) {
+        request.off("data", onData)
+        first = others = undefined
+        reject(tooLarge(limit))
+      } else if (first === undefined) {
+        first = chunk
+      } else {
+        others ??= [first]
+        others.push(chunk)
+      }
+    }
+    request.on("data", onData)
+    request.on("end", () => {
+      const bytes = others ? Buffer.concat(others) : first
+      if (bytes === undefined) resolve("")
+      else if (isUtf8(bytes)) resolve(bytes.toString())
+      else reject(new CoatcheckError("invalid", "The body must be UTF-8"))
+    })
+    request.on("close", () => reject(gone)) // after the end it changes nothing
+    if (call.waits) response.writeContinue()
+  })
 }
 
 /** Answers a body that is too large, and closes the connection behind it when the client has sent the rest, or in a moment. */
@@ -47,26 +70,6 @@ export function refuseBody(call: Call, problem: Problem): void {
   request.once("close", end)
   request.once("end", end)
   request.resume()
-}
-
-function readBytes({ request }: Call, limit: number): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = []
-    let size = 0
-    const onData = (chunk: Buffer): void => {
-      size += chunk.length
-      if (size <= limit) {
-        chunks.push(chunk)
-        return
-      }
-      chunks.length = 0
-      request.off("data", onData)
-      reject(tooLarge(limit))
-    }
-    request.on("data", onData)
-    request.on("end", () => resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)))
-    request.on("close", () => reject(gone)) // after the end it changes nothing
-  })
 }
 
 function tooLarge(limit: number): CoatcheckError {

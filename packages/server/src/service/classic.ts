@@ -63,7 +63,8 @@ function sendMember(call: Call, key: string, value: string | undefined): void {
 async function writeMembers(call: Call): Promise<void> {
   const { request, setting } = call
   const body = await readText(call, setting.limits.bodyBytes)
-  const members = await parseWrite(body, request.headers["content-type"])
+  const parsed = parseWrite(body, request.headers["content-type"])
+  const members = parsed instanceof Promise ? await parsed : parsed
   if (members.size === 0 && call.method === "PUT") {
     throw new CoatcheckError("invalid", 'PUT needs at least one member: {"key": "value"}')
   }
