@@ -78,7 +78,7 @@ function failure([command = "", ...args]: readonly string[]): Promise<string | n
     const path = `${join(root, "node_modules/.bin")}:${process.env.PATH ?? ""}`
     const child = spawn(command, args, {
       cwd: root,
-      env: { ...process.env, PATH: path, FORCE_COLOR: "0" },
+      env: { ...process.env, PATH: path, NO_COLOR: "1" },
       stdio: ["ignore", "pipe", "pipe"],
     })
     let output = ""
