@@ -199,7 +199,7 @@ function release(hold: Hold): void {
   // Calls pass from here on, since node's own end() comes back through heldWriteHead.
   hold.state = "released"
   if (hold.problem === null) {
-    addFields(response, fieldsOf(hold), reporter.warn)
+    addFields(response, fieldsOf(hold), reporter)
     replay(hold)
   } else sendProblem(hold, hold.problem)
   for (const error of hold.errors) reporter.onError(error)
@@ -225,7 +225,7 @@ function replay(hold: Hold): void {
 function sendProblem(hold: Hold, problem: ProblemReply): void {
   const { response } = hold
   takeProblem(response, problem)
-  addFields(response, fieldsOf(hold), hold.reporter.warn)
+  addFields(response, fieldsOf(hold), hold.reporter)
   hold.original.end.call(response, response.req.method === "HEAD" ? undefined : problem.body)
   hold.state = "replaced"
   for (const { args } of hold.queue) swallow(args)

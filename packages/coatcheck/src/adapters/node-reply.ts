@@ -5,6 +5,7 @@ import type { OutgoingHttpHeaders, ServerResponse } from "node:http"
 import { appendVary, cacheControl, targetedCacheFields } from "../core/caching.ts"
 import { replaceCookie } from "../core/cookie.ts"
 import type { ProblemReply } from "./problem.ts"
+import { overruled, type Reporter } from "./reporter.ts"
 
 /**
  * Puts the arguments of a writeHead call on the response, merged with what is there as node does it: an object replaces fields, and
@@ -49,11 +50,11 @@ export interface ReplyFields {
   readonly personal: boolean
 }
 
-/** Adds the fields; says by `warn` what of the application's it had to drop. */
+/** Adds the fields; reports what of the application's it had to drop. */
 export function addFields(
   response: ServerResponse,
   { cookies, vary, personal }: ReplyFields,
-  warn: (message: string) => void,
+  reporter: Reporter,
 ): void {
   for (const cookie of cookies) {
     response.setHeader("Set-Cookie", replaceCookie(asText(response.getHeader("set-cookie")), cookie))
@@ -62,11 +63,11 @@ export function addFields(
   if (!personal) return
   const { value, dropped } = cacheControl(response.getHeader("cache-control"), cookies.length > 0)
   response.setHeader("Cache-Control", value)
-  if (dropped !== null) warn(overruled(`Cache-Control: ${dropped}`))
+  if (dropped !== null) reporter.warn(overruled(`Cache-Control: ${dropped}`))
   for (const field of targetedCacheFields) {
     if (!response.hasHeader(field)) continue
     response.removeHeader(field)
-    warn(overruled(field))
+    reporter.warn(overruled(field))
   }
 }
 
@@ -82,11 +83,6 @@ export function takeProblem(response: ServerResponse, problem: ProblemReply): vo
 /** What node throws, for calls that are refused before they reach it. */
 export function codedError(Kind: new (message: string) => Error, code: string, message: string): Error {
   return Object.assign(new Kind(message), { code })
-}
-
-/** The sentence that tells an application that its caching was overruled. */
-export function overruled(field: string): string {
-  return `coatcheck: took "${field}" from a page that looked at a session; caches would have shown it to others`
 }
 
 // Node keeps numbers as they were set, for any header.

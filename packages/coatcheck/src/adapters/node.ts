@@ -9,19 +9,14 @@
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2"
 import { appendVary } from "../core/caching.ts"
-import { readCookies } from "../core/cookie.ts"
 import { type Committer, type Exchange, exchangeOf, type Opened } from "../core/exchange.ts"
 import { createGuard, type GuardOptions, guardVary, isSafeMethod } from "../core/guard.ts"
+import { type AdaptedSessions, presentsSession } from "./adapted-sessions.ts"
 import { failReply, hasLeft, type Hold, holdReply } from "./node-hold.ts"
 import { takeProblem } from "./node-reply.ts"
 import { refusalReplies } from "./problem.ts"
 import { createReporter, type Reporter, type ReporterOptions } from "./reporter.ts"
 import { type SecureCheck, secureCheck } from "./trusted-proxies.ts"
-
-/** What an adapter needs to know of the sessions it serves. */
-export interface AdaptedSessions {
-  readonly cookieNames: readonly string[]
-}
 
 /** Settings of `nodeAdapter`. */
 export interface NodeAdapterOptions extends ReporterOptions {
@@ -73,7 +68,7 @@ export function nodeAdapter(sessions: AdaptedSessions, options: NodeAdapterOptio
     const refusal = guard({
       header: (name) => (name === "host" ? (headers.host ?? textOf(headers[":authority"])) : textOf(headers[name])),
       secure: exchange.secure,
-      presentsSession: sessions.cookieNames.some((name) => readCookies(exchange.cookie, name).length > 0),
+      presentsSession: presentsSession(sessions, exchange.cookie),
     })
     if (refusal === null) return true
     takeProblem(exchange.response, refusalReplies[refusal])

@@ -32,6 +32,11 @@ export function createReporter({ onError = console.error, warn = console.warn }:
   }
 }
 
+/** The sentence that tells an application that its caching was overruled. */
+export function overruled(field: string): string {
+  return `coatcheck: took "${field}" from a page that looked at a session; caches would have shown it to others`
+}
+
 // A hook that fails must not take the reply, or the process, with it.
 function survive(hook: () => unknown): void {
   try {
