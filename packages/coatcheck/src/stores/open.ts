@@ -1,0 +1,110 @@
+// A store from one line of configuration. Only the engine that the URL names is loaded, so that a program that keeps its sessions in
+// memory never reads a line of SQLite.
+//
+// URLs are split by our own hand: `new URL("sqlite:./x")` loses the dot. A path is taken as it is written, without percent
+// codes. What the URL says goes before the options; whatever is not known is a TypeError that says what is, and repeats
+// nothing of the URL, because it may hold a token.
+
+import type { Clock, Duration } from "../core/clock.ts"
+import type { Report, Store } from "../core/store.ts"
+
+/** Settings for whichever store the URL names. */
+export interface OpenStoreOptions {
+  /** Default: the machine's clock. */
+  readonly clock?: Clock
+  /** Where the store tells what happens in the background. Default: a line on stderr. */
+  readonly report?: Report
+  /** Credentials for `http:` and `https:`; other stores have no use for one. */
+  readonly token?: string
+  /** How long a call may wait. Default "1s". `memory:` waits for nothing. */
+  readonly deadline?: Duration
+  /** The longest value, in bytes of UTF-8. Default 1 MiB. */
+  readonly maxValueBytes?: number
+}
+
+type Parameters = Readonly<Record<string, string>>
+
+/** One engine: what may stand in its URL, and how it is opened. */
+interface Engine {
+  readonly parameters: readonly string[]
+  open(rest: string, parameters: Parameters, options: OpenStoreOptions): Promise<Store>
+}
+
+const engines: Readonly<Record<string, Engine>> = {
+  memory: {
+    parameters: ["maxEntries", "maxBytes", "maxValueBytes"],
+    async open(rest, parameters, { clock, report, maxValueBytes }) {
+      if (rest !== "") throw new TypeError('Nothing stands behind "memory:" but parameters')
+      const { memoryStore } = await import("./memory.ts")
+      return memoryStore({ ...given({ clock, report, maxValueBytes }), ...numbers(parameters) })
+    },
+  },
+  sqlite: {
+    parameters: ["deadline", "maxValueBytes"],
+    async open(rest, { deadline, ...sizes }, { clock, report, maxValueBytes, ...options }) {
+      const path = rest.startsWith("///") ? rest.slice(2) : rest
+      if (path === "" || path.startsWith("//")) {
+        throw new TypeError(
+          'A path stands behind "sqlite:", such as sqlite:./var/sessions.db or sqlite:/var/lib/sessions.db',
+        )
+      }
+      const { sqliteStore } = await import("./sqlite.ts")
+      const patience = (deadline as Duration | undefined) ?? options.deadline // sqliteStore refuses what is no duration
+      return sqliteStore(path, { ...given({ clock, report, maxValueBytes, deadline: patience }), ...numbers(sizes) })
+    },
+  },
+}
+
+/**
+ * Opens the store that a URL names.
+ *
+ * - `memory:` – this process only. `maxEntries`, `maxBytes`, `maxValueBytes`.
+ * - `sqlite:./var/sessions.db` – one file, several processes. `deadline`, `maxValueBytes`.
+ * - `http://localhost:5100`, `https://…` – a key-value service. `wire`, `lossy`.
+ *
+ * Parameters follow a `?` as in `memory:?maxEntries=5000`.
+ *
+ * @throws TypeError when the URL or a parameter makes no sense; never repeats the URL.
+ * @throws CoatcheckError what the store throws when it can't be opened.
+ */
+export async function openStore(url: string, options: OpenStoreOptions = {}): Promise<Store> {
+  const scheme = typeof url === "string" ? (/^([a-z][a-z0-9+.-]*):/i.exec(url)?.[1] ?? "").toLowerCase() : ""
+  if (scheme === "http" || scheme === "https") {
+    const { httpStore } = await import("./http.ts")
+    return httpStore(url, options)
+  }
+  const engine = Object.hasOwn(engines, scheme) ? engines[scheme] : undefined
+  if (engine === undefined) {
+    const known = [...Object.keys(engines), "http", "https"].map((name) => `${name}:`)
+    throw new TypeError(`A store's URL begins with one of ${known.join(", ")}`)
+  }
+  const [rest, parameters] = split(url.slice(scheme.length + 1), engine.parameters)
+  return engine.open(rest, parameters, options)
+}
+
+function split(text: string, known: readonly string[]): [string, Parameters] {
+  const at = text.indexOf("?")
+  if (at < 0) return [text, {}]
+  const parameters = [...new URLSearchParams(text.slice(at + 1))]
+  if (parameters.some(([name]) => !known.includes(name))) {
+    throw new TypeError(`The parameters of this store's URL are ${known.join(", ")}`)
+  }
+  return [text.slice(0, at), Object.fromEntries(parameters)]
+}
+
+function numbers(parameters: Parameters): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(parameters).map(([name, text]) => {
+      if (!/^\d+$/.test(text)) throw new TypeError(`${name} must be a whole number`)
+      return [name, Number(text)]
+    }),
+  )
+}
+
+/** Without what is undefined, so that defaults apply. */
+function given<Options extends object>(
+  options: Options,
+): { [Name in keyof Options]?: Exclude<Options[Name], undefined> } {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(entries) as { [Name in keyof Options]?: Exclude<Options[Name], undefined> } // the same names, fewer
+}
