@@ -3,7 +3,7 @@
 // hides would show here: a file left out of the tarball, a door that opens only from the sources, a dependency nobody declared.
 
 import { type ChildProcess, execFileSync, spawn } from "node:child_process"
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
@@ -127,7 +127,6 @@ describe("the packed packages, in an empty folder", () => {
       return { text: await reply.text(), cookie: reply.headers.getSetCookie()[0]?.split(";")[0] ?? cookie }
     }
     const port = /"port":(\d+)/
-    mkdirSync(join(folder, "var"), { recursive: true })
     let app = await start(process.execPath, ["app.js"], port)
     const first = await visit(app.match, null)
     expect(first).toEqual({ text: "Count: 1\n", cookie: expect.stringMatching(/^session=[\w-]{43}$/) as string })
