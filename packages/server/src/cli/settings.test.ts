@@ -6,7 +6,7 @@ describe("serveSettings", () => {
   it("P2: has the documented defaults", () => {
     expect(serveSettings({}, {})).toEqual({
       store: "sqlite:./var/coatcheck.db",
-      storeInArguments: false,
+      storeFrom: null,
       port: 5100,
       host: null,
       tokenFile: null,
@@ -29,7 +29,7 @@ describe("serveSettings", () => {
   it("P2: takes each setting from the environment", () => {
     expect(serveSettings({}, env)).toEqual({
       store: "memory:",
-      storeInArguments: false,
+      storeFrom: "STORE_URL",
       port: 6000,
       host: "::1",
       tokenFile: "a.txt",
@@ -51,7 +51,7 @@ describe("serveSettings", () => {
     }
     expect(serveSettings(flags, env)).toEqual({
       store: "sqlite:./x.db",
-      storeInArguments: true,
+      storeFrom: "--store",
       port: 0,
       host: "::",
       tokenFile: "b.txt",

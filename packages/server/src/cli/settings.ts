@@ -17,8 +17,8 @@ export interface ServeFlags {
 
 export interface ServeSettings {
   readonly store: string
-  /** The store's URL was given as an argument, where a password in it can be seen by other users. */
-  readonly storeInArguments: boolean
+  /** Where the store's URL comes from: an argument can be seen by other users, and messages name what to mend. null: the default. */
+  readonly storeFrom: "--store" | "STORE_URL" | null
   /** 0: any free port. */
   readonly port: number
   /** null: loopback, 127.0.0.1 and ::1. */
@@ -36,19 +36,24 @@ export type LogFormat = (typeof logFormats)[number]
 /** Where things are unless one is told otherwise. */
 export const defaults = { store: "sqlite:./var/coatcheck.db", port: 5100, logLevel: "info", logFormat: "auto" } as const
 
+interface Given<From extends string = string> {
+  readonly value: string
+  readonly from: From
+}
+
 /**
  * Settles the settings.
  *
  * @throws UsageError naming the flag or the variable that holds the mistake, and what it should be
  */
 export function serveSettings(flags: ServeFlags, env: Readonly<Record<string, string | undefined>>): ServeSettings {
-  const pick = (flag: string | undefined, name: string, variable: string): { value: string; from: string } | null => {
+  const pick = <From extends string>(flag: string | undefined, name: From, variable: From): Given<From> | null => {
     if (flag !== undefined) return { value: flag, from: name }
     const value = env[variable]
     return value ? { value, from: variable } : null
   }
   const host = pick(flags.host, "--host", "HOST")
-  const store = pick(flags.store, "--store", "STORE_URL")
+  const store = pick<"--store" | "STORE_URL">(flags.store, "--store", "STORE_URL")
   const tokenFile = pick(flags.tokenFile, "--token-file", "TOKEN_FILE")
   const level = pick(flags.logLevel, "--log-level", "LOG_LEVEL")
   const format = pick(flags.logFormat, "--log-format", "LOG_FORMAT")
@@ -57,7 +62,7 @@ export function serveSettings(flags: ServeFlags, env: Readonly<Record<string, st
   if (tokenFile?.value === "") throw new UsageError(`${tokenFile.from} must name a file`)
   return {
     store: store?.value ?? defaults.store,
-    storeInArguments: flags.store !== undefined,
+    storeFrom: store?.from ?? null,
     port: port(pick(flags.port, "--port", "PORT")),
     host: host && hostName(host.value, host.from),
     tokenFile: tokenFile?.value ?? null,
@@ -69,7 +74,7 @@ export function serveSettings(flags: ServeFlags, env: Readonly<Record<string, st
   }
 }
 
-function port(given: { value: string; from: string } | null): number {
+function port(given: Given | null): number {
   if (!given) return defaults.port
   const number = /^\d{1,5}$/.test(given.value) ? Number(given.value) : Number.NaN
   if (!(number <= 65_535)) throw new UsageError(`${given.from} must be a port, 0 to 65535 (0: any free one)`)
