@@ -1,0 +1,46 @@
+// Processes of the application for tests: started from the sources, talked to by IPC, ended by their own pid.
+
+import { type ChildProcess, fork } from "node:child_process"
+import { once } from "node:events"
+import { fileURLToPath } from "node:url"
+import type { Command, Increments, Tally } from "./session-worker.ts"
+
+/** One running worker. */
+export interface Instance {
+  readonly child: ChildProcess
+  increment(increments: Increments): Promise<Tally>
+  /** Reads the session and adds one, but does not commit. */
+  read(cookie: string): Promise<unknown>
+  /** Commits what was read. */
+  write(): Promise<Tally>
+  close(): Promise<void>
+}
+
+/** Starts a worker over a store and waits until it is ready. */
+export async function startInstance(storeUrl: string): Promise<Instance> {
+  const child = fork(fileURLToPath(new URL("session-worker.ts", import.meta.url)), [storeUrl], {
+    execArgv: ["--conditions=@coatcheck/source", "--import", "tsx"],
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+  })
+  const ended = once(child, "exit")
+  const ask = async (command: Command | null): Promise<unknown> => {
+    const answered = once(child, "message")
+    if (command) child.send(command)
+    const early = ended.then(([code]) => {
+      throw new Error(`the worker ended early with ${code}`)
+    })
+    const [message] = await Promise.race([answered, early])
+    return message
+  }
+  await ask(null)
+  return {
+    child,
+    increment: (increments) => ask({ do: "increment", ...increments }) as Promise<Tally>, // what the worker answers it with
+    read: (cookie) => ask({ do: "read", cookie }),
+    write: () => ask({ do: "write" }) as Promise<Tally>, // what the worker answers it with
+    async close() {
+      if (child.exitCode === null && child.signalCode === null) child.send({ do: "close" } satisfies Command)
+      await ended
+    },
+  }
+}

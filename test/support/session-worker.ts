@@ -1,0 +1,118 @@
+// One instance of an application, as a process of its own: it opens a store by URL and increments one session on command.
+// Commands come by IPC, answers go the same way, so that a test decides what runs at the same time.
+
+import { setTimeout as wait } from "node:timers/promises"
+import { CoatcheckError, createSessions, type Exchange, type Session } from "coatcheck"
+import { openStore } from "coatcheck/open"
+
+/** What a test may ask for. */
+export type Command =
+  | ({ readonly do: "increment" } & Increments)
+  /** Reads the session and adds one, but does not commit yet. Answers "read". */
+  | { readonly do: "read"; readonly cookie: string }
+  /** Commits what "read" began. Answers with a Tally. */
+  | { readonly do: "write" }
+  | { readonly do: "close" }
+
+/** Increments of one session by so many clients at once. */
+export interface Increments {
+  readonly how: "update" | "assign"
+  readonly cookie: string
+  readonly times: number
+  readonly clients: number
+}
+
+/** How the increments came out. */
+export interface Tally {
+  readonly acknowledged: number
+  readonly unknown: number
+  readonly failed: number
+  readonly codes: readonly string[]
+  /** Conflicts that the process met and merged. */
+  readonly conflicts: number
+  readonly longestMs: number
+}
+
+const [url = ""] = process.argv.slice(2)
+const store = await openStore(url)
+let conflicts = 0
+const sessions = createSessions<{ count: number }>({
+  store,
+  rules: { count: "add" },
+  deadline: "20s",
+  onEvent: ({ type }) => {
+    if (type === "conflict") conflicts++
+  },
+})
+const exchange = (cookie: string): Exchange => ({ cookie, secure: false, sent: false, attach() {} })
+
+async function increment(how: "update" | "assign", cookie: string): Promise<void> {
+  const session = await sessions.open(exchange(cookie))
+  if (session.isNew) throw new CoatcheckError("ended", "the session is not there")
+  if (how === "update") {
+    await session.update((data) => {
+      data.count = (data.count ?? 0) + 1
+    })
+  } else {
+    await wait(Math.random() * 3) // a handler that does something between reading and writing
+    session.data.count = (session.data.count ?? 0) + 1
+  }
+  await session.commit()
+}
+
+async function run({ how, cookie, times, clients }: Increments): Promise<Tally> {
+  let left = times
+  const tallies: Tally[] = []
+  const client = async () => {
+    while (left-- > 0) tallies.push(await tallyOf(() => increment(how, cookie)))
+  }
+  await Promise.all(Array.from({ length: clients }, client))
+  const sum = (field: "acknowledged" | "unknown" | "failed") => tallies.reduce((all, tally) => all + tally[field], 0)
+  return {
+    acknowledged: sum("acknowledged"),
+    unknown: sum("unknown"),
+    failed: sum("failed"),
+    codes: [...new Set(tallies.flatMap(({ codes }) => codes))],
+    conflicts,
+    longestMs: Math.max(...tallies.map(({ longestMs }) => longestMs)),
+  }
+}
+
+async function tallyOf(work: () => Promise<unknown>): Promise<Tally> {
+  const start = performance.now()
+  const tally = { acknowledged: 0, unknown: 0, failed: 0, codes: [] as string[] }
+  try {
+    await work()
+    tally.acknowledged++
+  } catch (error) {
+    const code = error instanceof CoatcheckError ? error.code : String(error)
+    if (code === "unknown-outcome") tally.unknown++
+    else tally.failed++
+    tally.codes.push(code)
+  }
+  return { ...tally, conflicts, longestMs: performance.now() - start }
+}
+
+let begun: Session<{ count: number }> | null = null
+
+async function obey(command: Command): Promise<unknown> {
+  switch (command.do) {
+    case "increment":
+      return run(command)
+    case "read":
+      begun = await sessions.open(exchange(command.cookie))
+      begun.data.count = (begun.data.count ?? 0) + 1
+      return "read"
+    case "write":
+      return tallyOf(async () => begun?.commit())
+    case "close":
+      await store.close()
+      process.disconnect()
+  }
+}
+
+process.on("message", async (command: Command) => {
+  const answer = await obey(command)
+  if (answer !== undefined) process.send?.(answer)
+})
+process.send?.("ready")
