@@ -7,9 +7,10 @@ import { explain } from "./fail.ts"
 /** ok: as it should be. warn: it works, and there is something to know. fail: it does not work. */
 export type Level = "ok" | "warn" | "fail"
 
-/** What a check found, and what to say about it. */
+/** How a check ended, and what to say about it. */
 export type Verdict = readonly [level: Level, text: string]
 
+/** What a check found. */
 export interface Finding {
   readonly level: Level
   /** What was looked at, one word. */

@@ -43,7 +43,7 @@ export async function* examineStore(url: string, mayWrite: boolean): AsyncGenera
 }
 
 async function open(url: string, report: (report: StoreReport) => void): Promise<Store> {
-  const file = /^(?:sqlite|file):(?:\/\/(?=\/))?([^?#]+)/i.exec(url)?.[1]
+  const file = /^(?:sqlite|file):(?:\/\/(?=\/))?([^?]+)/i.exec(url)?.[1]
   if (file !== undefined && file !== ":memory:") await mustExist(file)
   try {
     return await openStore(url, { report })

@@ -7,7 +7,9 @@ import { findingLine } from "./checks.ts"
 import type { Surroundings } from "./dump.ts"
 import { Failure } from "./fail.ts"
 
+/** What the command line may say. */
 export interface DoctorFlags {
+  /** Write, read and delete a key of its own. */
   readonly write?: boolean
 }
 

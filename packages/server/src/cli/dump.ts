@@ -16,8 +16,10 @@ import { parseServiceUrl } from "./service-url.ts"
  * and the value's JSON text as it was written (a key holds no tab).
  */
 export const formats = ["python", "json", "raw"] as const
+/** One of {@link formats}. */
 export type Format = (typeof formats)[number]
 
+/** What the command line may say. `format` is checked by `dump`. */
 export interface DumpFlags {
   readonly prefix?: string
   readonly format: string

@@ -8,6 +8,7 @@ import { codeOf, parseProblem } from "coatcheck/protocol"
 import { explain, Failure, printable, systemCode } from "./fail.ts"
 import type { ServiceUrl } from "./service-url.ts"
 
+/** One request. */
 export interface Call {
   /** GET by default. */
   readonly method?: string
@@ -35,6 +36,7 @@ export interface Client {
   close(): void
 }
 
+/** An answer that has come to its end. */
 export interface Reply {
   readonly status: number
   readonly headers: IncomingMessage["headers"]

@@ -60,7 +60,7 @@ command("serve", "Serve a store over HTTP.")
     "after",
     `
 A flag goes before its variable. Logs go to stdout. SIGTERM and SIGINT stop it when requests under way have their
-answers; a second signal stops it at once.
+answers; a second signal stops it at once. COATCHECK_TOKEN is the token for a store that is itself a service.
 
 The token file has a line for each token, "name scopes sha256:hex", where scopes are read, write and admin, joined by
 commas; # begins a comment. "coatcheck secret --token NAME" makes such a line. Clients send the token as

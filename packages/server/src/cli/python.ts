@@ -7,12 +7,8 @@
 
 import { decodeString, stringEnd } from "./json-text.ts"
 
-const words: Readonly<Record<string, readonly [json: string, python: string]>> = {
-  t: ["true", "True"],
-  f: ["false", "False"],
-  n: ["null", "None"],
-}
-const spaced: Readonly<Record<string, string>> = { ",": ", ", ":": ": " }
+// A run of what looks the same in both languages, spaces aside: numbers and brackets.
+const same = /[{}[\]0-9.eE+-]+/y
 
 /**
  * The Python literal of a JSON text: `{"a":[1,true,null]}` becomes `{'a': [1, True, None]}`. Always one line.
@@ -21,31 +17,52 @@ const spaced: Readonly<Record<string, string>> = { ",": ", ", ":": ": " }
  */
 export function pythonLiteral(json: string): string {
   let out = ""
-  for (let at = 0; at < json.length; ) {
-    const char = json.charAt(at)
-    const word = words[char]
-    if (char === '"') {
-      const to = stringEnd(json, at)
-      out += pythonString(decodeString(json.slice(at, to)))
-      at = to
-      continue
+  let to = 0
+  for (let at = 0; at < json.length; at = to) {
+    switch (json[at]) {
+      case '"':
+        to = stringEnd(json, at)
+        out += pythonString(decodeString(json.slice(at, to)))
+        break
+      case ":":
+        to = at + 1
+        out += ": "
+        break
+      case ",":
+        to = at + 1
+        out += ", "
+        break
+      case "t":
+        to = wordEnd(json, at, "true")
+        out += "True"
+        break
+      case "f":
+        to = wordEnd(json, at, "false")
+        out += "False"
+        break
+      case "n":
+        to = wordEnd(json, at, "null")
+        out += "None"
+        break
+      case " ":
+      case "\t":
+      case "\r":
+      case "\n":
+        to = at + 1
+        break
+      default:
+        same.lastIndex = at
+        if (!same.test(json)) throw new SyntaxError("not JSON: a character that it does not have")
+        to = same.lastIndex
+        out += json.slice(at, to)
     }
-    if (word) {
-      if (!json.startsWith(word[0], at)) throw new SyntaxError("not JSON: a word that it does not have")
-      out += word[1]
-      at += word[0].length
-      continue
-    }
-    if (!" \t\r\n".includes(char)) out += spaced[char] ?? plain(char)
-    at += 1
   }
   return out
 }
 
-/** Brackets and what numbers are made of. */
-function plain(char: string): string {
-  if (!"{}[]0123456789+-.eE".includes(char)) throw new SyntaxError("not JSON: a character that it does not have")
-  return char
+function wordEnd(json: string, at: number, word: string): number {
+  if (!json.startsWith(word, at)) throw new SyntaxError("not JSON: a word that it does not have")
+  return at + word.length
 }
 
 // Printable ASCII without the quote and the backslash: most strings are made of nothing else.

@@ -77,10 +77,11 @@ function stopSignal(log: Logger): Promise<void> {
 
 /** A defect ends the process, and the log says where it was; the message stays out, it may quote what was being worked on. */
 function logCrashes(log: Logger): void {
-  process.on("uncaughtException", (error: Error) => {
-    const frames = error.stack?.split("\n").filter((line) => /^\s+at /.test(line)) ?? []
+  process.on("uncaughtException", (error: unknown) => {
+    const { name = typeof error, stack = "" } = error instanceof Error ? error : {}
+    const frames = stack.split("\n").filter((line) => /^\s+at /.test(line))
     log.fatal(
-      { error: error.name, code: systemCode(error), at: frames.map((line) => line.trim()) },
+      { error: name, code: systemCode(error), at: frames.map((line) => line.trim()) },
       "a defect: please report it",
     )
     process.exit(1)

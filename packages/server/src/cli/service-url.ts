@@ -6,6 +6,7 @@
 
 import { UsageError } from "./fail.ts"
 
+/** A service's URL, taken apart. */
 export interface ServiceUrl {
   /** For messages: scheme, host and port, and the path if there is one. No credentials. */
   readonly name: string

@@ -15,6 +15,7 @@ export interface ServeFlags {
   readonly logFormat?: string
 }
 
+/** What `serve` goes by. */
 export interface ServeSettings {
   readonly store: string
   /** Where the store's URL comes from: an argument can be seen by other users, and messages name what to mend. null: the default. */
@@ -29,8 +30,11 @@ export interface ServeSettings {
   readonly logFormat: LogFormat
 }
 
+/** How much is logged: this level and those before it; silent: nothing. */
 export const logLevels = ["fatal", "error", "warn", "info", "debug", "trace", "silent"] as const
+/** How a log line looks. auto: plain on a terminal, else JSON. */
 export const logFormats = ["auto", "json", "plain"] as const
+/** One of {@link logFormats}. */
 export type LogFormat = (typeof logFormats)[number]
 
 /** Where things are unless one is told otherwise. */

@@ -10,6 +10,7 @@ import { explain, systemCode, UsageError } from "./fail.ts"
 
 /** What a token may do: read values, write them, use what only an operator should. Each stands for itself; none includes another. */
 export const scopes = ["read", "write", "admin"] as const
+/** One of {@link scopes}. */
 export type Scope = (typeof scopes)[number]
 
 const nameForm = /^[\w.@-]{1,64}$/
