@@ -1,0 +1,161 @@
+// A store from a URL: the other end of the key-value service. Calls of one tick share one request, connections are kept, each
+// call has a deadline, and a write whose answer was lost is never called a failure.
+//
+// The service decides every condition, so several processes, in any language, may use it at once. Ends travel as what is left of
+// them, so the machines' clocks need not agree; each of both ways may add up to the time that a request takes.
+//
+// Only `?wire=classic` selects the wire of services of years ago (http-classic.ts), never a guess from an error: a store that gave up
+// its conditions because of one odd reply would lose updates in silence.
+
+import { type Clock, type Duration, milliseconds, systemClock } from "../core/clock.ts"
+import type { DeleteOutcome, Entry, ListQuery, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
+import { limits } from "../core/store.ts"
+import { parsePage } from "../protocol/entry.ts"
+import { jsonText } from "../protocol/json.ts"
+import { listPath } from "../protocol/paths.ts"
+import { checkDelete, checkKey, checkQuery, checkSet, checkTouch, closedError, isOver, warn } from "./check.ts"
+import { type HttpAddress, httpAddress, type HttpSettings } from "./http-address.ts"
+import { batches, readDelete, readGet, readOutcome } from "./http-batches.ts"
+import { classicStore } from "./http-classic.ts"
+import { httpClient, type HttpReply } from "./http-client.ts"
+import { verdictOfReply, verdictOfRubbish } from "./http-errors.ts"
+import { requests } from "./http-requests.ts"
+import { coarseTimer } from "./http-timer.ts"
+
+/** Settings of `httpStore`, each with a default. */
+export interface HttpStoreOptions {
+  /** Sent as `Authorization: Bearer`; one in the URL goes before it. Default: none. */
+  readonly token?: string
+  /** Default: the machine's clock. */
+  readonly clock?: Clock
+  /** Told when the token will travel unencrypted to another machine. Default: a line on stderr. */
+  readonly report?: Report
+  /** How long a call may take, waiting in the queue included. Default "1s". */
+  readonly deadline?: Duration
+  /** The longest value, in bytes of UTF-8. The service has a limit of its own. Default 1 MiB. */
+  readonly maxValueBytes?: number
+  /** Batches under way at once; further calls gather meanwhile. Default 2; on the classic wire, where nothing gathers, requests: 16. */
+  readonly inFlight?: number
+  /** Calls that may wait; one more rejects with `unavailable` at once. Default 10,000. */
+  readonly maxQueued?: number
+}
+
+const NAME = "http"
+/** Listings under way at once; each is a request of its own. */
+const LISTINGS = 2
+/** A page's entries besides their values: keys and owners, escaped. */
+const ENTRY_BYTES = 8_192
+
+/**
+ * A store behind a key-value service: `http://localhost:5100`, `https://name:token@kv.example/base`.
+ *
+ * Made without a connection; the first call makes one. A write whose answer did not come rejects with `unknown-outcome` and is
+ * never sent again by itself. `?wire=classic` speaks to an old service, see the guide on what is lost then.
+ *
+ * @throws TypeError when the URL, the token or a setting can't be.
+ */
+export function httpStore(url: string, options: HttpStoreOptions = {}): Store {
+  const { clock = systemClock, report = warn } = options
+  const address = httpAddress(url, options.token)
+  const settings: HttpSettings = {
+    clock,
+    deadline: milliseconds(options.deadline ?? "1s", "deadline"),
+    maxValueBytes: positive("maxValueBytes", options.maxValueBytes ?? limits.valueBytes),
+    inFlight: positive("inFlight", options.inFlight ?? (address.wire === "classic" ? 16 : 2)),
+    maxQueued: positive("maxQueued", options.maxQueued ?? 10_000),
+  }
+  if (address.authorization !== null && !address.secure && !isLoopback(address.host)) {
+    report({ store: NAME, kind: "warning", message: "The token travels unencrypted to another machine: use https" })
+  }
+  return address.wire === "classic" ? classicStore(address, settings) : strictStore(address, settings)
+}
+
+function strictStore(address: HttpAddress, settings: HttpSettings): Store {
+  const { clock, maxValueBytes, inFlight, maxQueued } = settings
+  const where = address.origin
+  const client = httpClient(address, inFlight + LISTINGS)
+  const timer = coarseTimer(clock, settings.deadline)
+  const operations = batches(client, where, timer, { inFlight, maxQueued }, clock, maxValueBytes)
+  const listings = requests(client, where, timer, { inFlight: LISTINGS, maxQueued })
+  let closing: Promise<void> | null = null
+
+  async function get(key: string): Promise<Entry | null> {
+    checkKey(key)
+    open()
+    return operations.call({ op: "get", key }, readGet(key))
+  }
+
+  async function set(key: string, value: string, options: SetOptions = {}): Promise<Outcome> {
+    checkSet(key, value, options, maxValueBytes)
+    open()
+    // It goes into a batch as it is, among the operations of others: what is no JSON could be read as one of them.
+    const text = jsonText(value)
+    return operations.call({ op: "set", key, value: text, options }, readOutcome(key, options.version))
+  }
+
+  async function touch(
+    key: string,
+    expiresAt: number | null,
+    options?: { readonly version?: string },
+  ): Promise<Outcome> {
+    checkTouch(key, expiresAt, options)
+    open()
+    const version = options?.version
+    return operations.call({ op: "touch", key, expiresAt, version }, readOutcome(key, version))
+  }
+
+  async function remove(key: string, options?: { readonly version?: string }): Promise<DeleteOutcome> {
+    checkDelete(key, options)
+    open()
+    return operations.call({ op: "delete", key, version: options?.version }, readDelete(key))
+  }
+
+  async function list(query: ListQuery = {}): Promise<Page> {
+    const { limit } = checkQuery(query)
+    open()
+    const sentAt = clock.now()
+    const maxReply = limit * (maxValueBytes + ENTRY_BYTES)
+    const reply = await listings.ask({ method: "GET", path: listPath(query), maxReply }, false)
+    const page = readPage(reply, sentAt)
+    const now = clock.now()
+    return { entries: page.entries.filter((entry) => !isOver(entry.expiresAt, now)), cursor: page.cursor }
+  }
+
+  function readPage(reply: HttpReply, sentAt: number): Page {
+    if (reply.status !== 200) throw verdictOfReply(where, reply).read
+    try {
+      return parsePage(reply.body, sentAt)
+    } catch (cause) {
+      throw verdictOfRubbish(where, cause).read
+    }
+  }
+
+  function open(): void {
+    if (closing !== null) throw closedError(NAME)
+  }
+
+  async function finish(): Promise<void> {
+    await Promise.all([operations.idle(), listings.idle()])
+    client.close()
+  }
+
+  return {
+    // What the engine behind the service can do is not known here: the order of its listings is not promised.
+    info: { name: NAME, ordered: false, shared: true, durable: true, atomic: true },
+    get,
+    set,
+    touch,
+    delete: remove,
+    list,
+    close: () => (closing ??= finish()),
+  }
+}
+
+function positive(name: string, value: number): number {
+  if (!Number.isSafeInteger(value) || value < 1) throw new TypeError(`${name} must be a positive whole number`)
+  return value
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || host.endsWith(".localhost") || /^127(\.\d{1,3}){3}$/.test(host)
+}
