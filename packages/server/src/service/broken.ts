@@ -2,7 +2,7 @@
 // socket, so the answer is written by hand, with a problem document like every other.
 //
 // Two traps. A request before the broken one may still wait for its own answer, and a 400 now would be taken for that: such a
-// connection is closed without a word. And closing while the client still sends makes its kernel throw away the answer unread:
+// connection gets that answer and is closed without a word more. And closing while the client still sends makes its kernel throw away the answer unread:
 // after a parse error the rest is read and dropped for a moment.
 
 import { STATUS_CODES, type Server, type ServerResponse } from "node:http"
@@ -32,8 +32,14 @@ export function refuseBroken(server: Server): void {
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex & Marked) => {
     if (refused.has(socket)) return // the parser repeats itself for whatever else comes in
     refused.add(socket)
-    if (!socket.writable || error.code === "ECONNRESET" || isAwaited(socket[lastAnswer])) {
+    const answer = socket[lastAnswer]
+    if (!socket.writable || error.code === "ECONNRESET") {
       socket.destroy()
+      return
+    }
+    if (answer !== undefined && isLastWord(answer)) {
+      answer.shouldKeepAlive = false
+      answer.once("close", () => socket.destroy())
       return
     }
     socket.end(written(statusOf(error.code)))
@@ -46,10 +52,10 @@ export function refuseBroken(server: Server): void {
   })
 }
 
-// An answer has begun and not ended, or the request before the broken one was read to its end and has none yet.
-function isAwaited(answer: ServerResponse | undefined): boolean {
-  if (answer === undefined || answer.writableFinished) return false
-  return answer.headersSent || answer.req.complete
+// Whether nothing may follow this answer: it closes the connection, or is under way, or its request came whole and waits for it.
+function isLastWord(answer: ServerResponse): boolean {
+  if (answer.headersSent) return !answer.writableFinished || !answer.shouldKeepAlive
+  return answer.req.complete
 }
 
 function statusOf(code: string | undefined): number {

@@ -63,7 +63,7 @@ export function beginStream(call: Call, type: string): void {
 }
 
 function begin(call: Call, status: number, fields: string[]): void {
-  if (call.last || call.setting.draining) fields.push("Connection", "close")
+  if (call.last || call.setting.draining) call.response.shouldKeepAlive = false
   call.response.writeHead(status, fields)
   told(call, status)
 }

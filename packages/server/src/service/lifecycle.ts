@@ -52,7 +52,7 @@ export function lifecycle(setting: Setting, serve: Serve): Lifecycle {
     listening = true
     const hosts = host === undefined || host === "localhost" ? loopback : [host]
     const opened = await openAll(hosts, port, open, () => undoListening(servers))
-    setting.log?.info({ port: opened, hosts, store: setting.store.info.name }, "listening")
+    setting.log?.debug?.({ port: opened, hosts }, "listening")
     return { port: opened }
   }
 
@@ -133,7 +133,7 @@ async function drain(
   deadlineMs: number,
 ): Promise<void> {
   setting.draining = true
-  setting.log?.info({ connections: sockets.size }, "draining")
+  setting.log?.debug?.({ connections: sockets.size }, "draining")
   const stopped = Promise.all(servers.map(stopAccepting))
   for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
   const timer = setTimeout(() => {
@@ -142,7 +142,7 @@ async function drain(
   }, deadlineMs)
   await stopped
   clearTimeout(timer)
-  setting.log?.info({}, "closed")
+  setting.log?.debug?.({}, "closed")
 }
 
 // Closes idle connections too. An answer that began before the drain still says keep-alive: its connection is closed when idle.

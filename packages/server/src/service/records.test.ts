@@ -1,0 +1,155 @@
+import { once } from "node:events"
+import { memoryStore } from "coatcheck/memory"
+import { CoatcheckError } from "coatcheck"
+import { describe, expect, it } from "vitest"
+import { serve, storeWith } from "../../../../test/support/service.ts"
+
+const path = "/-/v1/records"
+const lines = { Accept: "application/x-ndjson" }
+
+async function filled(count: number, value = "1") {
+  const store = memoryStore()
+  for (let index = 0; index < count; index++) {
+    await store.set(`k${String(index).padStart(5, "0")}`, value, { owner: index % 2 ? "odd" : "even" })
+  }
+  return store
+}
+
+describe("a page of records", () => {
+  it("follows the cursor to the end, by prefix and owner", async () => {
+    const { ask } = await serve({}, await filled(25))
+    const seen: string[] = []
+    let cursor: string | null = null
+    do {
+      const query: string = `?owner=odd&prefix=k0&limit=5${cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`}`
+      const answer = await ask("GET", `${path}${query}`)
+      expect([answer.status, answer.headers["cache-control"]]).toEqual([200, "no-store"])
+      const page = answer.json as { entries: { key: string; owner: string }[]; cursor: string | null }
+      expect(page.entries.every((entry) => entry.owner === "odd")).toBe(true)
+      seen.push(...page.entries.map((entry) => entry.key))
+      cursor = page.cursor
+    } while (cursor !== null)
+    expect(seen).toHaveLength(12)
+    expect(seen).toEqual([...seen].sort())
+  })
+
+  it("leaves the values out when asked to", async () => {
+    const { ask } = await serve({}, await filled(1))
+    const page = (await ask("GET", `${path}?values=false`)).json as { entries: object[] }
+    expect(page.entries).toEqual([{ key: "k00000", version: expect.any(String), ttl: null, owner: "even" }])
+  })
+
+  it("refuses a query that it does not know", async () => {
+    const { ask } = await serve()
+    for (const query of [
+      "?limit=0",
+      "?limit=1001",
+      "?limit=x",
+      "?values=no",
+      "?nosuch=1",
+      "?prefix=a&prefix=b",
+      "?cursor=nonsense!",
+    ]) {
+      expect((await ask("GET", path + query)).status, query).toBe(400)
+    }
+  })
+})
+
+describe("a stream of records", () => {
+  it("is every record, one a line", async () => {
+    const { ask } = await serve({}, await filled(2_500))
+    const answer = await ask("GET", path, { headers: lines })
+    expect([answer.status, answer.headers["content-type"], answer.headers["cache-control"]]).toEqual([
+      200,
+      "application/x-ndjson",
+      "no-store",
+    ])
+    const records = answer.text
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { key: string })
+    expect(records).toHaveLength(2_500)
+    expect(new Set(records.map((record) => record.key)).size).toBe(2_500)
+    expect((await ask("GET", `${path}?prefix=k0000`, { headers: lines })).text.trimEnd().split("\n")).toHaveLength(10)
+    expect((await ask("HEAD", path, { headers: lines })).text).toBe("")
+  })
+
+  it("keeps a value on its line, however it was written", async () => {
+    const { ask } = await serve()
+    await ask("PUT", `${path}/a`, { body: '{\r\n  "n": 1.0,\n  "s": "\\n"\n}' })
+    expect((await ask("GET", path, { headers: lines })).text.trimEnd().split("\n")).toHaveLength(1)
+    expect((await ask("GET", `${path}/a`)).text).toBe('{\r\n  "n": 1.0,\n  "s": "\\n"\n}')
+  })
+
+  it("asks the store for no more than the client takes", async () => {
+    const base = await filled(600, JSON.stringify("x".repeat(100_000)))
+    let asked = 0
+    const store = storeWith(
+      {
+        list(query) {
+          asked += 1
+          return base.list(query)
+        },
+      },
+      base,
+    )
+    const { connect, port } = await serve({}, store)
+    const socket = await connect()
+    socket.pause()
+    socket.write(
+      `GET ${path} HTTP/1.1\r\nHost: localhost:${port}\r\nAccept: application/x-ndjson\r\nConnection: close\r\n\r\n`,
+    )
+    // The kernel takes a few megabytes of the sixty; when nothing moves for a while of turns the service waits for us.
+    let last = -1
+    for (let still = 0; still < 200; ) {
+      await new Promise((resolve) => setImmediate(resolve))
+      still = asked === last ? still + 1 : 0
+      last = asked
+    }
+    expect(asked).toBeLessThan(40)
+    let bytes = 0
+    socket.on("data", (chunk: Buffer) => {
+      bytes += chunk.length
+    })
+    socket.resume()
+    await once(socket, "close")
+    expect(bytes).toBeGreaterThan(60_000_000)
+    expect(asked).toBeGreaterThan(40)
+  })
+
+  it("asks for large values a few at a time", async () => {
+    const base = await filled(300, JSON.stringify("x".repeat(100_000)))
+    const sizes: number[] = []
+    const store = storeWith(
+      {
+        async list(query) {
+          const page = await base.list(query)
+          sizes.push(page.entries.length)
+          return page
+        },
+      },
+      base,
+    )
+    const { ask } = await serve({}, store)
+    await ask("GET", path, { headers: lines })
+    expect(sizes.slice(1).every((size) => size <= 11)).toBe(true)
+  })
+
+  it("is cut, not ended, when the store fails half-way", async () => {
+    const base = await filled(200)
+    const store = storeWith(
+      {
+        list: (query) => (query?.cursor ? Promise.reject(new CoatcheckError("unavailable", "lost")) : base.list(query)),
+      },
+      base,
+    )
+    const { ask } = await serve({}, store)
+    await expect(ask("GET", path, { headers: lines })).rejects.toThrow(/aborted|hang up|reset/)
+  })
+
+  it("is an error when the store fails at its beginning", async () => {
+    const store = storeWith({ list: () => Promise.reject(new CoatcheckError("unavailable", "lost")) })
+    const { ask } = await serve({}, store)
+    expect((await ask("GET", path, { headers: lines })).status).toBe(503)
+  })
+})

@@ -1,0 +1,269 @@
+import { CoatcheckError } from "coatcheck"
+import { memoryStore } from "coatcheck/memory"
+import { fakeClock } from "coatcheck/testing"
+import { describe, expect, it } from "vitest"
+import { serve, storeWith } from "../../../../test/support/service.ts"
+
+const path = "/-/v1/records/foo"
+
+describe("a record", () => {
+  it("KVS-01: each write has a strong tag of its own, also after delete and re-create", async () => {
+    const { ask } = await serve()
+    const tags: unknown[] = []
+    for (let round = 0; round < 3; round++) {
+      const written = await ask("PUT", path, { body: '{"n":1}' })
+      expect([written.status, written.text, written.headers["content-length"]]).toEqual([201, "", "0"])
+      tags.push(written.headers.etag)
+      expect((await ask("GET", path)).headers.etag).toBe(written.headers.etag)
+      expect((await ask("DELETE", path)).status).toBe(200)
+    }
+    for (const tag of tags) expect(tag).toMatch(/^"[\w-]{1,64}"$/)
+    expect(new Set(tags).size).toBe(3)
+  })
+
+  it("answers with the value as it was written, what is left of its life, and its owner", async () => {
+    const clock = fakeClock()
+    const { ask } = await serve({ clock }, memoryStore({ clock }))
+    const headers = { "Coatcheck-TTL": "60000", "Coatcheck-Owner": "%C3%BC%20b", "Coatcheck-Version": "mine-1" }
+    const written = await ask("PUT", path, { headers, body: ' {"n": 1e21}\n' })
+    expect([written.status, written.headers.etag]).toEqual([201, '"mine-1"'])
+    clock.advance(1_500)
+    const answer = await ask("GET", path)
+    expect([answer.status, answer.text, answer.headers.etag]).toEqual([200, '{"n": 1e21}', '"mine-1"'])
+    expect([answer.headers["coatcheck-ttl"], answer.headers["coatcheck-owner"]]).toEqual(["58500", "%C3%BC%20b"])
+    expect(
+      (await ask("PUT", path, { headers: { "Coatcheck-TTL": "none", "Coatcheck-Owner": "" }, body: "2" })).status,
+    ).toBe(204)
+    const cleared = await ask("GET", path)
+    expect([cleared.text, cleared.headers["coatcheck-ttl"], cleared.headers["coatcheck-owner"]]).toEqual([
+      "2",
+      undefined,
+      undefined,
+    ])
+  })
+
+  it("keeps end and owner when a write leaves them out", async () => {
+    const clock = fakeClock()
+    const { ask } = await serve({ clock }, memoryStore({ clock }))
+    await ask("PUT", path, { headers: { "Coatcheck-TTL": "60000", "Coatcheck-Owner": "alice" }, body: "1" })
+    await ask("PUT", path, { body: "2" })
+    await ask("POST", "/", { body: '{"foo":3}' })
+    const { text, headers } = await ask("GET", path)
+    expect([text, headers["coatcheck-ttl"], headers["coatcheck-owner"]]).toEqual(["3", "60000", "alice"])
+  })
+
+  it("X3: a record with one second to live is gone after two, from get, list and the stream", async () => {
+    const clock = fakeClock()
+    const { ask } = await serve({ clock }, memoryStore({ clock }))
+    await ask("PUT", path, { headers: { "Coatcheck-TTL": "1000" }, body: "1" })
+    expect((await ask("GET", "/foo")).text).toBe('{"foo":1}')
+    clock.advance(2_000)
+    expect((await ask("GET", path)).status).toBe(404)
+    expect((await ask("GET", "/foo")).headers["coatcheck-absent"]).toBe("1")
+    expect((await ask("GET", "/")).text).toBe('{"keys":[]}')
+    expect((await ask("GET", "/-/v1/records")).json).toEqual({ entries: [], cursor: null })
+    expect((await ask("GET", "/-/v1/records", { headers: { Accept: "application/x-ndjson" } })).text).toBe("")
+    expect((await ask("DELETE", path)).status).toBe(404)
+    expect((await ask("PATCH", path, { headers: { "Coatcheck-TTL": "1000" } })).status).toBe(404)
+  })
+
+  it("is 404 when absent, to every method that needs it", async () => {
+    const { ask } = await serve()
+    for (const method of ["GET", "DELETE", "PATCH"]) {
+      const answer = await ask(method, path, { headers: { "Coatcheck-TTL": "1000" } })
+      expect([answer.status, answer.headers["content-type"]], method).toEqual([404, "application/problem+json"])
+    }
+  })
+
+  it("PATCH moves the end and nothing else", async () => {
+    const clock = fakeClock()
+    const { ask } = await serve({ clock }, memoryStore({ clock }))
+    const { headers } = await ask("PUT", path, { body: "1" })
+    const touched = await ask("PATCH", path, { headers: { "Coatcheck-TTL": "5000" } })
+    expect([touched.status, touched.headers.etag]).toEqual([204, headers.etag])
+    expect((await ask("GET", path)).headers["coatcheck-ttl"]).toBe("5000")
+    await ask("PATCH", path, { headers: { "Coatcheck-TTL": "none", "If-Match": headers.etag! } })
+    expect((await ask("GET", path)).headers["coatcheck-ttl"]).toBeUndefined()
+    expect((await ask("PATCH", path)).status).toBe(400)
+  })
+
+  it("refuses malformed fields and values, and stores nothing", async () => {
+    const { ask, store } = await serve()
+    const bad: Record<string, string>[] = [
+      { "Coatcheck-TTL": "soon" },
+      { "Coatcheck-TTL": "-1" },
+      { "Coatcheck-Owner": "%FF" },
+      { "Coatcheck-Version": "a b" },
+      { "Coatcheck-Version": "v".repeat(65) },
+      { "If-Match": "abc" },
+      { "If-None-Match": '"abc"' },
+      { "If-Match": '"abc"', "If-None-Match": "*" },
+    ]
+    for (const headers of bad) {
+      const answer = await ask("PUT", path, { headers, body: "1" })
+      expect([answer.status, answer.headers["content-type"]], JSON.stringify(headers)).toEqual([
+        400,
+        "application/problem+json",
+      ])
+    }
+    for (const body of ["", "{", "1 2", "undefined", "NaN"])
+      expect((await ask("PUT", path, { body })).status, body).toBe(400)
+    expect((await store.list()).entries).toEqual([])
+  })
+})
+
+describe("conditions", () => {
+  it("KVS-02: If-Match that does not hold is 412 with what stands there", async () => {
+    const { ask } = await serve()
+    const first = await ask("PUT", path, { body: "1" })
+    const second = await ask("PUT", path, { headers: { "If-Match": first.headers.etag! }, body: "2" })
+    expect(second.status).toBe(204)
+    for (const method of ["PUT", "DELETE", "PATCH"]) {
+      const headers = { "If-Match": first.headers.etag!, "Coatcheck-TTL": "1" }
+      const refused = await ask(method, path, { headers, ...(method === "PUT" ? { body: "3" } : {}) })
+      expect([refused.status, refused.text, refused.headers.etag], method).toEqual([412, "2", second.headers.etag])
+    }
+    expect((await ask("GET", path)).text).toBe("2")
+  })
+
+  it("KVS-02: an update never creates", async () => {
+    const { ask } = await serve()
+    for (const condition of ['"abc"', "*"]) {
+      const refused = await ask("PUT", path, { headers: { "If-Match": condition }, body: "1" })
+      expect([refused.status, refused.headers.etag]).toEqual([412, undefined])
+      expect(refused.json).toMatchObject({ status: 412 })
+    }
+    expect((await ask("GET", path)).status).toBe(404)
+  })
+
+  it("KVS-02: If-Match compares strongly, and takes several tags or any", async () => {
+    const { ask } = await serve()
+    const { etag } = (await ask("PUT", path, { body: "1" })).headers
+    const put = (condition: string) => ask("PUT", path, { headers: { "If-Match": condition }, body: "1" })
+    expect((await put(`W/${etag}`)).status).toBe(412)
+    expect((await put(`"x", W/${etag}`)).status).toBe(412)
+    expect((await put('"none!of=ours"')).status).toBe(412)
+    expect((await put(`"x", ${etag}`)).status).toBe(204)
+    expect((await put("*")).status).toBe(204)
+    expect((await ask("DELETE", path, { headers: { "If-Match": "*" } })).status).toBe(200)
+  })
+
+  it("KVS-02: any tag holds against a record that changes between our read and our write", async () => {
+    const base = memoryStore()
+    await base.set("foo", "0")
+    let races = 3
+    const store = storeWith(
+      {
+        async get(key) {
+          const entry = await base.get(key)
+          if (races-- > 0) await base.set(key, "theirs")
+          return entry
+        },
+      },
+      base,
+    )
+    const { ask } = await serve({}, store)
+    expect((await ask("PUT", path, { headers: { "If-Match": "*" }, body: '"mine"' })).status).toBe(204)
+    expect((await base.get("foo"))?.value).toBe('"mine"')
+  })
+
+  it("KVS-02: 64 clients increment one record, and it counts exactly those that were let through", async () => {
+    const { ask } = await serve()
+    await ask("PUT", path, { body: "0" })
+    let written = 0
+    const increment = async (): Promise<void> => {
+      for (let done = 0; done < 10; ) {
+        const current = await ask("GET", path)
+        const headers = { "If-Match": current.headers.etag! }
+        const answer = await ask("PUT", path, { headers, body: String(Number(current.text) + 1) })
+        expect([204, 412]).toContain(answer.status)
+        if (answer.status === 204) {
+          written += 1
+          done += 1
+        }
+      }
+    }
+    await Promise.all(Array.from({ length: 16 }, increment))
+    expect(Number((await ask("GET", path)).text)).toBe(written)
+    expect(written).toBe(160)
+  })
+
+  it("KVS-02: a conditional write with its own version may be sent again", async () => {
+    const { ask } = await serve()
+    const { etag } = (await ask("PUT", path, { body: "1" })).headers
+    const again = () => ask("PUT", path, { headers: { "If-Match": etag!, "Coatcheck-Version": "mine" }, body: "2" })
+    expect([(await again()).status, (await again()).status]).toEqual([204, 204])
+    expect((await ask("GET", path)).headers.etag).toBe('"mine"')
+  })
+
+  it("KVS-03: of 64 creations at once one is let through", async () => {
+    const { ask } = await serve()
+    const create = (_: unknown, index: number) =>
+      ask("PUT", path, { headers: { "If-None-Match": "*" }, body: String(index) })
+    const answers = await Promise.all(Array.from({ length: 64 }, create))
+    const created = answers.filter((answer) => answer.status === 201)
+    expect(created).toHaveLength(1)
+    const [winner] = created
+    for (const answer of answers) {
+      if (answer === winner) continue
+      expect([answer.status, answer.headers.etag]).toEqual([412, winner!.headers.etag])
+    }
+  })
+
+  it("KVS-04: If-None-Match on a GET is 304 without a body, compared weakly", async () => {
+    const { ask, raw, port } = await serve()
+    const { etag } = (await ask("PUT", path, { body: "1" })).headers
+    for (const condition of [etag!, `W/${etag}`, `"x", ${etag}`, "*"]) {
+      const answer = await ask("GET", path, { headers: { "If-None-Match": condition } })
+      expect([answer.status, answer.text, answer.headers.etag], condition).toEqual([304, "", etag])
+    }
+    expect((await ask("GET", path, { headers: { "If-None-Match": '"x"' } })).status).toBe(200)
+    const bytes = await raw(
+      `GET ${path} HTTP/1.1\r\nHost: localhost:${port}\r\nIf-None-Match: ${etag}\r\nConnection: close\r\n\r\n`,
+    )
+    const [head, body] = bytes.split("\r\n\r\n")
+    expect(body).toBe("")
+    expect(head).toMatch(/^HTTP\/1\.1 304 Not Modified\r\n/)
+    expect(head).not.toMatch(/content-length|transfer-encoding/i)
+  })
+
+  it("KVS-06: without credentials nothing is learnt about a version", async () => {
+    const digest = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b" // of "secret"
+    const { ask } = await serve({ tokens: [`all read,write sha256:${digest}`] })
+    const Authorization = "Bearer secret"
+    const { etag } = (await ask("PUT", path, { headers: { Authorization }, body: "1" })).headers
+    for (const headers of [{ "If-Match": '"x"' }, { "If-Match": etag! }, { "If-None-Match": "*" }] as Record<
+      string,
+      string
+    >[]) {
+      for (const credentials of [{}, { Authorization: "Bearer wrong" }] as Record<string, string>[]) {
+        for (const method of ["GET", "PUT", "PATCH", "DELETE"]) {
+          const answer = await ask(method, path, { headers: { ...headers, ...credentials } })
+          expect([answer.status, answer.headers.etag, answer.text.includes(etag!)], method).toEqual([
+            401,
+            undefined,
+            false,
+          ])
+        }
+      }
+    }
+  })
+
+  it("KVS-06: a condition is judged only when the body is whole and sound", async () => {
+    const { ask } = await serve()
+    await ask("PUT", path, { body: "1" })
+    expect((await ask("PUT", path, { headers: { "If-Match": '"x"' }, body: "{" })).status).toBe(400)
+  })
+})
+
+describe("a store that fails behind a record", () => {
+  it("ERR-02: tells by its type whether something may have happened", async () => {
+    for (const code of ["unavailable", "unknown-outcome"] as const) {
+      const store = storeWith({ set: () => Promise.reject(new CoatcheckError(code, "driver: SELECT /var/x")) })
+      const { ask } = await serve({}, store)
+      const answer = await ask("PUT", path, { body: "1" })
+      expect([answer.status, answer.headers["retry-after"]]).toEqual([503, "1"])
+      expect(answer.json).toMatchObject({ type: `urn:coatcheck:error:${code}`, status: 503 })
+    }
+  })
+})
