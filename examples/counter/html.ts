@@ -6,7 +6,10 @@ export interface Html {
   readonly markup: string
 }
 
-const made = new WeakSet<object>()
+/** What can be put into a template. */
+export type Value = Html | string | number | false | null | undefined | readonly Value[]
+
+const made = new WeakSet<Html>()
 
 const replacements: Readonly<Record<string, string>> = {
   "&": "&amp;",
@@ -21,16 +24,20 @@ export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => replacements[character] ?? character)
 }
 
-function render(value: unknown): string {
+function render(value: Value): string {
   if (value === null || value === undefined || value === false) return ""
-  if (Array.isArray(value)) return value.map(render).join("")
-  // The set tells what the tag made from an object that merely looks like it, such as parsed JSON.
-  if (typeof value === "object" && made.has(value)) return (value as Html).markup
-  return escapeHtml(String(value))
+  if (typeof value === "string" || typeof value === "number") return escapeHtml(String(value))
+  if (isList(value)) return value.map(render).join("")
+  // An object that only looks like it, such as parsed JSON, is none of the tag's.
+  return made.has(value) ? value.markup : escapeHtml(value.markup)
+}
+
+function isList(value: Html | readonly Value[]): value is readonly Value[] {
+  return Array.isArray(value)
 }
 
 /** Markup with its values escaped. A list is joined; null, undefined and false are nothing. */
-export function html(strings: TemplateStringsArray, ...values: readonly unknown[]): Html {
+export function html(strings: TemplateStringsArray, ...values: readonly Value[]): Html {
   const piece = { markup: String.raw({ raw: strings }, ...values.map(render)) }
   made.add(piece)
   return piece

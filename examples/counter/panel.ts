@@ -101,9 +101,11 @@ function recordList(record: RecordView): Html {
       </dl>`
 }
 
+// Commands, not links: the service answers programs and addresses that a person types, and refuses what other pages lead to.
 function lookYourself(record: RecordView, service: string): Html {
   return html`<div class="look">
-    <p>Look for yourself: <a href="${service}/${encodeURIComponent(record.key)}">your record in the service</a>, or all of them:</p>
+    <p>Look for yourself. Your record, and all there are:</p>
+    <code class="command">curl ${service}/${encodeURIComponent(record.key)}</code>
     <code class="command">npx coatcheck dump ${service}</code>
   </div>`
 }
