@@ -1,0 +1,214 @@
+// `npm start`: the key-value service with its records in SQLite under ./var, and the counter page beside it, as two child processes
+// of this one. Their lines come out labelled. The page starts when the service is healthy; Ctrl-C stops the page, then the
+// service; when one of them ends by itself, the other is stopped too. A process manager does all this as well (see Procfile), but
+// a fresh clone has none.
+//
+// The service is started as users start it, by its command. Children get process groups of their own, so that a Ctrl-C, which a
+// terminal sends to everybody in the group, reaches them once and in order, through here.
+
+import { type ChildProcess, spawn } from "node:child_process"
+import { once } from "node:events"
+import { existsSync } from "node:fs"
+import { get } from "node:http"
+import { createServer } from "node:net"
+import { createInterface } from "node:readline"
+import { setTimeout as sleep } from "node:timers/promises"
+import { fileURLToPath } from "node:url"
+import { parseArgs } from "node:util"
+
+const usage = `Usage: npm start [-- options]
+
+Starts the key-value service and the counter page.
+
+  --port N           the page's port (COUNTER_PORT or PORT, default 5000)
+  --service-port N   the service's port (SERVICE_PORT, default 5100)
+  --store URL        where the service keeps its records (default sqlite:./var/coatcheck.db)
+  --help
+
+USE_SESSION_STORE, SECRET_KEY and the counter's other settings are read from the environment, or from examples/counter/counter.cfg.
+`
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+const command = fileURLToPath(new URL("../packages/server/bin/coatcheck.js", import.meta.url))
+const built = fileURLToPath(new URL("../packages/server/dist/cli/main.js", import.meta.url))
+const page = fileURLToPath(new URL("counter/server.ts", import.meta.url))
+
+const startLimit = 20_000
+const stopLimit = 5_000
+
+/** What ends the launcher with one line and exit code 1. */
+class Failure extends Error {}
+
+interface Plan {
+  readonly port: number
+  readonly servicePort: number
+  /** What the service is told about its store; empty: its default. */
+  readonly store: readonly string[]
+}
+
+function readPlan(): Plan | null {
+  const text = { type: "string" } as const
+  let values: { port?: string; "service-port"?: string; store?: string; help?: boolean }
+  try {
+    values = parseArgs({ options: { port: text, "service-port": text, store: text, help: { type: "boolean" } } }).values
+  } catch (error) {
+    // The first sentence says what is wrong; the rest is about positional arguments.
+    throw new Failure(`${String((error as Error).message.split(". ")[0])}; npm start -- --help lists the options`)
+  }
+  if (values.help) return null
+  const { COUNTER_PORT, PORT, SERVICE_PORT } = process.env
+  const plan = {
+    port: readPort("--port", values.port || COUNTER_PORT || PORT || "5000"),
+    servicePort: readPort("--service-port", values["service-port"] || SERVICE_PORT || "5100"),
+    store: values.store ? ["--store", values.store] : [],
+  }
+  if (plan.port === plan.servicePort) throw new Failure("the page and the service need two different ports")
+  return plan
+}
+
+function readPort(option: string, given: string): number {
+  const port = Number(given)
+  if (!/^\d{1,5}$/.test(given) || port < 1 || port > 65_535) throw new Failure(`${option} must be a port, 1 to 65535`)
+  return port
+}
+
+// Asked first, because a child that finds its port taken has already started half of everything.
+async function mustBeFree(port: number, whose: string, option: string): Promise<void> {
+  for (const host of ["127.0.0.1", "::1"]) {
+    const probe = createServer()
+    probe.listen(port, host)
+    try {
+      await once(probe, "listening")
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (code === "EADDRNOTAVAIL" || code === "EAFNOSUPPORT") continue // a machine without IPv6
+      const why = code === "EADDRINUSE" ? "is already in use" : `can't be used (${code})`
+      throw new Failure(
+        `port ${port} ${why}; free it, or give the ${whose} another: npm start -- ${option} ${port + 1}`,
+      )
+    }
+    probe.close()
+    await once(probe, "close")
+  }
+}
+
+const colours = { launch: 90, service: 33, counter: 36 } as const
+type Name = keyof typeof colours
+
+function say(name: Name, line: string, stream: NodeJS.WriteStream = process.stdout): void {
+  const label = `${name.padEnd(7)} |`
+  const coloured = stream.isTTY && !process.env.NO_COLOR
+  stream.write(`${coloured ? `\u001b[${colours[name]}m${label}\u001b[0m` : label} ${line}\n`)
+}
+
+/** A child that runs, with its lines passed on. */
+interface Part {
+  readonly name: Name
+  readonly child: ChildProcess
+  /** Resolves with the first line that holds the text. */
+  says(text: string): Promise<string>
+  /** Resolves when it has ended and everything that it said is out; tells how it ended. */
+  readonly ended: Promise<string>
+}
+
+function start(name: Name, args: readonly string[], env: NodeJS.ProcessEnv): Part {
+  const child = spawn(process.execPath, args, {
+    cwd: root,
+    env,
+    stdio: ["ignore", "pipe", "pipe"],
+    detached: process.platform !== "win32",
+  })
+  const lines = createInterface({ input: child.stdout })
+  lines.on("line", (line) => say(name, line))
+  createInterface({ input: child.stderr }).on("line", (line) => say(name, line, process.stderr))
+  const ended = once(child, "close").then(([code, signal]) =>
+    signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`,
+  )
+  const says = (text: string) =>
+    new Promise<string>((resolve) => {
+      lines.on("line", (line) => line.includes(text) && resolve(line))
+    })
+  return { name, child, says, ended }
+}
+
+/** Resolves when the service says that it is healthy. */
+async function healthy(port: number): Promise<void> {
+  const ask = () =>
+    new Promise<boolean>((resolve) => {
+      const request = get({ host: "127.0.0.1", port, path: "/-/health", agent: false, timeout: 1_000 }, (response) => {
+        response.resume()
+        resolve(response.statusCode === 200)
+      })
+      request.on("timeout", () => request.destroy())
+      request.on("error", () => resolve(false))
+    })
+  while (!(await ask())) await sleep(50)
+}
+
+/** Waits for a part to be ready; a part that ends meanwhile, or takes too long, is a failure. */
+async function ready<T>(part: Part, sign: Promise<T>): Promise<T> {
+  const dead = part.ended.then((how) => Promise.reject(new Failure(`the ${part.name} ${how}`)))
+  const late = sleep(startLimit, undefined, { ref: false }).then(() =>
+    Promise.reject(new Failure(`the ${part.name} is not ready after ${startLimit / 1_000} seconds`)),
+  )
+  return Promise.race([sign, dead, late])
+}
+
+async function stop(part: Part): Promise<void> {
+  part.child.kill("SIGTERM")
+  const timer = setTimeout(() => part.child.kill("SIGKILL"), stopLimit)
+  await part.ended
+  clearTimeout(timer)
+}
+
+/** Starts both and watches them; never comes back in peace. */
+async function work(plan: Plan, parts: Part[], stopping: AbortSignal): Promise<never> {
+  // PORT, HOST and STORE_URL in the environment are the page's; the service would read them too.
+  const { PORT: _port, HOST: _host, STORE_URL: _store, ...others } = process.env
+  const serve = ["serve", "--port", String(plan.servicePort), "--log-format", "plain", ...plan.store]
+  const service = start("service", [command, ...serve], others)
+  parts.push(service)
+  await ready(service, healthy(plan.servicePort))
+  stopping.throwIfAborted()
+
+  const env = { ...process.env, KV_URL: `http://localhost:${plan.servicePort}` }
+  const counter = start("counter", [...process.execArgv, page, "--port", String(plan.port)], env)
+  parts.push(counter)
+  const line = await ready(counter, counter.says("ready at "))
+  say("launch", `open ${line.split("ready at ")[1]} (Ctrl-C stops everything)`)
+
+  const [name, how] = await Promise.race(parts.map(async (part) => [part.name, await part.ended] as const))
+  throw new Failure(`the ${name} ${how}, so the rest is stopped`)
+}
+
+async function run(plan: Plan): Promise<void> {
+  if (!existsSync(built)) throw new Failure("the packages are not built yet: run `npm run build` first")
+  await mustBeFree(plan.servicePort, "service", "--service-port")
+  await mustBeFree(plan.port, "counter", "--port")
+
+  const parts: Part[] = []
+  const stopping = new AbortController()
+  const asked = new Promise<string>((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, resolve)
+  })
+  process.once("exit", () => parts.forEach(({ child }) => child.kill("SIGKILL"))) // whatever happens, leave nobody behind
+  try {
+    const signal = await Promise.race([asked, work(plan, parts, stopping.signal)])
+    say("launch", `${signal}: stopping`)
+  } finally {
+    stopping.abort()
+    // The page first: what it is doing may still need the service.
+    for (const part of parts.toReversed()) await stop(part)
+  }
+}
+
+try {
+  const plan = readPlan()
+  if (plan === null) process.stdout.write(usage)
+  else await run(plan)
+  process.exit(0)
+} catch (error) {
+  if (!(error instanceof Failure)) throw error
+  say("launch", error.message, process.stderr)
+  process.exit(1)
+}
