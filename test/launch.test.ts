@@ -1,0 +1,177 @@
+// What a newcomer types first: `npm start`, and the Procfile under Debian's foreman. The service runs from the built packages, as
+// users run it (`npm test` builds them first).
+
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterAll, describe, expect, it } from "vitest"
+import { command, freePort, isFree, root, runSource, start, startSource } from "./support/processes.ts"
+import { call, visitor } from "./support/visitor.ts"
+
+const folder = mkdtempSync(join(tmpdir(), "launch-"))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+const store = (name: string) => `sqlite:${join(folder, name)}`
+
+/** The processes whose parent this is. */
+function children(parent: number): number[] {
+  return readdirSync("/proc").flatMap((name) => {
+    if (!/^\d+$/.test(name)) return []
+    try {
+      // pid (name) state ppid …; the name may hold spaces and brackets.
+      const [, ppid] = readFileSync(`/proc/${name}/stat`, "utf8").split(") ").at(-1)?.split(" ") ?? []
+      return Number(ppid) === parent ? [Number(name)] : []
+    } catch {
+      return [] // it has ended meanwhile
+    }
+  })
+}
+
+async function launch(name: string) {
+  const [port, servicePort] = [await freePort(), await freePort()]
+  const args = ["--port", String(port), "--service-port", String(servicePort), "--store", store(name)]
+  const launcher = startSource("examples/launch.ts", args)
+  await launcher.says(/^launch {2}\| open http:\/\/localhost:/)
+  return { launcher, port, servicePort }
+}
+
+describe("npm start", () => {
+  it("P1 P6: one command starts both, with labelled lines; Ctrl-C ends both with exit 0 and leaves the ports free", async () => {
+    const [port, servicePort] = [await freePort(), await freePort()]
+    const args = [
+      "start",
+      "--",
+      "--port",
+      String(port),
+      "--service-port",
+      String(servicePort),
+      "--store",
+      store("p1.db"),
+    ]
+    const npm = start("npm", args, { group: true })
+    const [, url = ""] = await npm.says(/^launch {2}\| open (http:\/\/localhost:\d+) /)
+    expect(url).toBe(`http://localhost:${port}`)
+    await npm.says(/^service \| .*serving/)
+    await npm.says(/^counter \| .*ready at/)
+
+    const one = visitor()
+    expect((await one.get(`${url}/`)).body).toContain("Count: 1")
+    expect((await one.get(`${url}/`)).body).toContain("Count: 2")
+    await npm.says(/^counter \| GET \/ 200$/)
+    expect((await call("GET", `http://127.0.0.1:${servicePort}/`)).body).toMatch(
+      /^\{"keys":\s*\["session:[\w-]{43}"\]\}/,
+    )
+
+    const kv = `http://localhost:${servicePort}`
+    const up = await runSource(command, ["doctor", kv])
+    expect([up.code, up.stdout]).toEqual([0, expect.stringContaining("ok")])
+
+    process.kill(-(npm.child.pid ?? 0), "SIGINT") // a terminal sends it to everybody in the group
+    const { code, stdout } = await npm.ended
+    expect(code).toBe(0)
+    expect(stdout).toContain("launch  | SIGINT: stopping")
+    expect(stdout).not.toContain("\u001b[") // colours are for terminals
+    expect(await isFree(port)).toBe(true)
+    expect(await isFree(servicePort)).toBe(true)
+
+    const down = await runSource(command, ["doctor", kv])
+    expect(down.code).not.toBe(0)
+    expect(down.stdout + down.stderr).toContain(`localhost:${servicePort}`)
+  })
+
+  it("P1: SIGTERM to the launcher alone ends everything too, and the next start finds the sessions again", async () => {
+    const first = await launch("again.db")
+    const one = visitor()
+    await one.get(`http://127.0.0.1:${first.port}/`)
+    expect((await first.launcher.stop("SIGTERM")).code).toBe(0)
+    expect([await isFree(first.port), await isFree(first.servicePort)]).toEqual([true, true])
+
+    const second = await launch("again.db")
+    expect((await one.get(`http://127.0.0.1:${second.port}/`)).body).toContain("Count: 2")
+    expect((await second.launcher.stop("SIGTERM")).code).toBe(0)
+  })
+
+  it("P1: when one of the two dies, the other is stopped, a line says so, and the exit code is not 0", async () => {
+    for (const [index, name] of ["service", "counter"].entries()) {
+      const { launcher, port, servicePort } = await launch(`dies-${index}.db`)
+      const pids = children(launcher.child.pid ?? 0).toSorted((a, b) => a - b)
+      const commands = pids.map((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8"))
+      const victim =
+        pids[commands.findIndex((line) => line.includes(name === "service" ? "coatcheck.js" : "server.ts"))]
+      process.kill(victim ?? 0, "SIGKILL")
+      const { code, stderr } = await launcher.ended
+      expect(code).toBe(1)
+      expect(stderr).toContain(`launch  | the ${name} was ended by SIGKILL, so the rest is stopped`)
+      expect([await isFree(port), await isFree(servicePort)]).toEqual([true, true])
+    }
+  })
+
+  it("P2 P4: ports come from the environment too; a busy one is one clear line, and nothing is started", async () => {
+    const [port, servicePort] = [await freePort(), await freePort()]
+    const squatter = createServer().listen(port, "127.0.0.1")
+    for (const env of [
+      { COUNTER_PORT: String(port), SERVICE_PORT: String(servicePort) },
+      { PORT: String(port), SERVICE_PORT: String(servicePort) },
+    ]) {
+      const { code, stdout, stderr } = await startSource("examples/launch.ts", [], { env }).ended
+      expect([code, stdout]).toEqual([1, ""])
+      expect(stderr).toMatch(new RegExp(`^launch  \\| port ${port} is already in use[^\\n]*--port[^\\n]*\\n$`))
+    }
+    await new Promise((resolve) => squatter.close(resolve))
+  })
+
+  it("P4: bad options and a store that can't be opened are clear lines without a trace", async () => {
+    for (const args of [
+      ["--port", "x"],
+      ["--prot", "1"],
+      ["--port", "5100"],
+    ]) {
+      const { code, stdout, stderr } = await runSource("examples/launch.ts", args)
+      expect([code, stdout]).toEqual([1, ""])
+      expect(stderr).toMatch(/^launch {2}\| [^\n]+\n$/)
+    }
+    const rubbish = join(folder, "rubbish.db")
+    writeFileSync(rubbish, "no database ".repeat(1_000))
+    const ports = ["--port", String(await freePort()), "--service-port", String(await freePort())]
+    const { code, stderr } = await runSource("examples/launch.ts", [...ports, "--store", `sqlite:${rubbish}`])
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^service \| [^\n]+\nlaunch {2}\| the service ended with exit code \d[^\n]*\n$/)
+    expect(stderr).not.toMatch(/^\s+at /m)
+  })
+
+  it("--help tells the options and the variables", async () => {
+    const { code, stdout } = await runSource("examples/launch.ts", ["--help"])
+    expect(code).toBe(0)
+    for (const word of ["--port", "--service-port", "COUNTER_PORT", "SERVICE_PORT"]) expect(stdout).toContain(word)
+  })
+})
+
+describe("the Procfile", () => {
+  it("P2 P3: foreman starts the page on its base port and the service 100 above, and Ctrl-C ends both", async () => {
+    // A folder that looks like the project, so that ./var is not the project's own.
+    const place = mkdtempSync(join(folder, "foreman-"))
+    for (const name of ["examples", "packages", "node_modules", "package.json", "Procfile"])
+      symlinkSync(join(root, name), join(place, name))
+    const port = await freePort(100)
+    const foreman = start("foreman", ["start", "-p", String(port)], { cwd: place, group: true })
+    await foreman.says(/service\.1 +\| .*serving/)
+    await foreman.says(/counter\.1 +\| .*ready at/)
+
+    const one = visitor()
+    expect((await one.get(`http://127.0.0.1:${port}/`)).body).toContain("Count: 1")
+    expect((await one.get(`http://127.0.0.1:${port}/`)).body).toContain("Count: 2")
+    expect((await call("GET", `http://127.0.0.1:${port + 100}/`)).body).toContain("session:")
+
+    process.kill(-(foreman.child.pid ?? 0), "SIGINT")
+    const { stdout } = await foreman.ended
+    expect(stdout).toMatch(/service\.1 +\| exited with code 0/)
+    expect(stdout).toMatch(/counter\.1 +\| exited with code 0/)
+    expect([await isFree(port), await isFree(port + 100)]).toEqual([true, true])
+  })
+
+  it("P2: foreman's default base is 5000, so the Procfile names the page first and the service second", () => {
+    const names = [...readFileSync(join(root, "Procfile"), "utf8").matchAll(/^(\w+):/gm)].map(([, name]) => name)
+    expect(names).toEqual(["counter", "service"])
+  })
+})
