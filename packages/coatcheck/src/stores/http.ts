@@ -89,8 +89,8 @@ function strictStore(address: HttpAddress, settings: HttpSettings): Store {
     checkSet(key, value, options, maxValueBytes)
     open()
     // It goes into a batch as it is, among the operations of others: what is no JSON could be read as one of them.
-    const text = jsonText(value)
-    return operations.call({ op: "set", key, value: text, options }, readOutcome(key, options.version))
+    jsonText(value)
+    return operations.call({ op: "set", key, value, options }, readOutcome(key, options.version))
   }
 
   async function touch(

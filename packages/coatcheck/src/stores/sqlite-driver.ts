@@ -36,6 +36,8 @@ const BUSY = 5
 const LOCKED = 6
 const CORRUPT = 11
 const FULL = 13
+/** WAL's own lock was lost to others many times in a row. */
+const PROTOCOL = 15
 const NOT_A_DATABASE = 26
 const IO_ERROR_WRITE = 778
 /** Somebody's crash left a rollback journal, and a connection that may only read can't roll it back. */
@@ -69,7 +71,7 @@ async function loadModule(): Promise<SqliteModule> {
 /** Whether a call failed because another connection holds the lock: the same call may work in a moment, and nothing happened. */
 export function isLocked(error: unknown): boolean {
   const code = primary(error)
-  return code === BUSY || code === LOCKED
+  return code === BUSY || code === LOCKED || code === PROTOCOL
 }
 
 /** Whether the file itself is damaged where the call looked. */

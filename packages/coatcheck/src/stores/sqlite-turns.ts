@@ -29,7 +29,7 @@ export interface Turns {
 }
 
 /** At most so many calls a transaction, so that the event loop is never held for long. */
-const MOST = 256
+const MOST = 128
 const LONGEST_SLEEP_MS = 16
 
 /**

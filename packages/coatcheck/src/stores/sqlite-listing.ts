@@ -1,0 +1,87 @@
+// Pages and counts of the SQLite store. A page is one short statement over a range of keys: from the prefix, or from just behind the
+// last page's end, up to the first text that no longer has the prefix. A range is literal, so no character of a prefix is a
+// pattern, and it is read in the order of the table, which is the order of bytes; an owner's index has the same order inside.
+
+import type { Entry, Page } from "../core/store.ts"
+import type { CheckedQuery } from "./check.ts"
+import { cursorAt, isOver } from "./check.ts"
+import type { SqliteDatabase } from "./sqlite-driver.ts"
+import { unpackRecord } from "./sqlite-record.ts"
+
+/** A page ends early after so many characters, so that a thousand long values do not fill the memory. */
+const PAGE_CHARACTERS = 8_388_608
+/** Counting further would hold the event loop. */
+const COUNTED = 10_000
+/** In SQLite every blob comes after every text: the upper bound of a range that has none. */
+const AFTER_ALL = new Uint8Array(0)
+
+/** What `list` and `count` do inside a transaction. */
+export interface Listing {
+  /** The entries after the key `after` (null: from the first); those that are over or damaged are left out. */
+  page(query: CheckedQuery, after: string | null, now: number): Page
+  /** How many rows; null: more than can be counted in a moment. */
+  count(query: CheckedQuery): number | null
+}
+
+interface Row {
+  readonly key: string
+  readonly record: string
+}
+
+/** Listings on a connection; `onDamaged` is told of keys whose record can't be read. */
+export function listing(db: SqliteDatabase, onDamaged: (key: string, now: number) => void): Listing {
+  const all = db.prepare("SELECT key, record FROM entries WHERE key >= ? AND key < ? ORDER BY key LIMIT ?")
+  const owned = db.prepare(
+    "SELECT key, record FROM entries WHERE owner = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
+  )
+  const countAll = db.prepare("SELECT count(*) AS n FROM (SELECT 1 FROM entries WHERE key >= ? AND key < ? LIMIT ?)")
+  const countOwned = db.prepare(
+    "SELECT count(*) AS n FROM (SELECT 1 FROM entries WHERE owner = ? AND key >= ? AND key < ? LIMIT ?)",
+  )
+
+  function page({ prefix, owner, limit, values }: CheckedQuery, after: string | null, now: number): Page {
+    const range = rangeOf(prefix, after)
+    const rows = owner === null ? all.iterate(...range, limit + 1) : owned.iterate(owner, ...range, limit + 1)
+    const entries: Entry[] = []
+    let looked = 0
+    let characters = 0
+    let last = ""
+    for (const { key, record } of rows as Iterable<Row>) {
+      if (looked === limit || characters > PAGE_CHARACTERS) return { entries, cursor: cursorAt(last) }
+      looked += 1
+      characters += record.length
+      last = key
+      const entry = unpackRecord(key, record)
+      if (entry === null) onDamaged(key, now)
+      else if (!isOver(entry.expiresAt, now)) entries.push(values ? entry : { ...entry, value: "" })
+    }
+    return { entries, cursor: null }
+  }
+
+  function count({ prefix, owner }: CheckedQuery): number | null {
+    const range = rangeOf(prefix, null)
+    const row = owner === null ? countAll.get(...range, COUNTED + 1) : countOwned.get(owner, ...range, COUNTED + 1)
+    const { n } = row as { n: number } // an aggregate always has one row
+    return n > COUNTED ? null : n
+  }
+
+  return { page, count }
+}
+
+/** From which text on (included) and up to which (excluded) the keys of a page lie. */
+function rangeOf(prefix: string, after: string | null): [string, string | Uint8Array] {
+  // No key has a control character, so nothing lies between a key and that key with U+0001 behind it.
+  const from = after === null ? prefix : `${after}\u0001`
+  return [Buffer.compare(Buffer.from(from), Buffer.from(prefix)) < 0 ? prefix : from, prefixEnd(prefix)]
+}
+
+/** The first text in byte order that comes after every text with this prefix. */
+function prefixEnd(prefix: string): string | Uint8Array {
+  const points = Array.from(prefix)
+  for (let last = points.pop(); last !== undefined; last = points.pop()) {
+    const point = last.codePointAt(0) as number // each has one
+    if (point === 0x10ffff) continue
+    return points.join("") + String.fromCodePoint(point === 0xd7ff ? 0xe000 : point + 1)
+  }
+  return AFTER_ALL
+}

@@ -1,0 +1,311 @@
+// The five verbs on an open SQLite connection.
+//
+// Calls of one tick share a transaction (./sqlite-turns.ts): reads one that sees a single moment, writes one `BEGIN IMMEDIATE`
+// that does them in order, each seeing those before it. Conditions are decided inside it, in JavaScript, on the record that
+// stands there: one lookup more than a condition in SQL, and in return one rule for every verb and one text to check. A
+// transaction that fails is undone whole and every call of it rejects; only where a page is damaged are its calls taken one
+// by one, so that one broken page does not fail the sessions of others.
+//
+// A damaged record (./sqlite-record.ts) counts as absent and is reported: it can be replaced and deleted like one that expired.
+// Expired entries are swept in small batches by an index, started by writes and by one coarse timer that holds no process.
+//
+// Rejected: a transaction a call (55 µs instead of 11), a thread (a hop costs more than a read), rowids and an index on the
+// key (the key twice on disk), LMDB (a damaged file ends the process).
+
+import type { Clock } from "../core/clock.ts"
+import { randomText } from "../core/crypto.ts"
+import type { DeleteOutcome, Entry, ListQuery, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
+import type { CoatcheckError } from "../errors.ts"
+import { checkDelete, checkKey, checkQuery, checkSet, checkTouch, closedError, cursorKey, isOver } from "./check.ts"
+import { commitFailure, isCorrupt, isLocked, type SqliteDatabase, storeFailure } from "./sqlite-driver.ts"
+import { listing } from "./sqlite-listing.ts"
+import { packRecord, sweepSecond, unpackRecord } from "./sqlite-record.ts"
+import { type Call, turns } from "./sqlite-turns.ts"
+
+/** `info.name` of the store. */
+export const SQLITE = "sqlite"
+/** The entries one sweep clears away: about a millisecond of work. */
+const SWEPT = 64
+const SWEEP_EVERY_MS = 1_000
+const SWEEP_ON_MS = 10
+const SWEEP_IDLE_MS = 60_000
+const TOLD_KEYS = 1_000
+const TELL_AGAIN_MS = 3_600_000
+
+/** What the store needs besides its connection. */
+export interface SqliteSettings {
+  readonly clock: Clock
+  readonly report: Report
+  /** Milliseconds that a call waits for another connection's lock. */
+  readonly patience: number
+  readonly maxValueBytes: number
+}
+
+/** The store on a connection of ./sqlite-file.ts, which is its own from now on: `close` closes it. */
+export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueBytes }: SqliteSettings): Store {
+  const begin = db.prepare("BEGIN")
+  const beginWrite = db.prepare("BEGIN IMMEDIATE")
+  const commit = db.prepare("COMMIT")
+  const select = db.prepare("SELECT record FROM entries WHERE key = ?")
+  const replace = db.prepare("UPDATE entries SET record = ? WHERE key = ?")
+  const upsert = db.prepare(
+    `INSERT INTO entries (key, record, ends, owner) VALUES (?, ?, ?, ?)
+     ON CONFLICT (key) DO UPDATE SET record = excluded.record, ends = excluded.ends, owner = excluded.owner`,
+  )
+  const erase = db.prepare("DELETE FROM entries WHERE key = ?")
+  const eraseOver = db.prepare(
+    "DELETE FROM entries WHERE key IN (SELECT key FROM entries WHERE ends <= ? ORDER BY ends LIMIT ?)",
+  )
+
+  const lists = listing(db, tellDamaged)
+  const told = new Map<string, number>() // damaged keys, and until when not to tell of them again
+  const reads = turns(clock, patience, takeReads)
+  const writes = turns(clock, patience, takeWrites)
+  let sweepAt = 0
+  let sweeping = false
+  let timer: NodeJS.Timeout
+  let closing: Promise<void> | null = null
+
+  // The verbs
+
+  function get(key: string): Promise<Entry | null> {
+    return call(() => {
+      checkKey(key)
+      return reads.add((now) => live(key, now))
+    })
+  }
+
+  function set(key: string, value: string, options: SetOptions = {}): Promise<Outcome> {
+    return call(() => {
+      checkSet(key, value, options, maxValueBytes)
+      const version = options.version ?? randomText(12)
+      return writes.add((now) => put(key, value, version, options, now))
+    })
+  }
+
+  function touch(key: string, expiresAt: number | null, options?: { readonly version?: string }): Promise<Outcome> {
+    return call(() => {
+      checkTouch(key, expiresAt, options)
+      return writes.add((now): Outcome => {
+        const current = live(key, now)
+        if (current === null || isOther(current, options?.version)) return { ok: false, current }
+        write({ ...current, expiresAt }, current)
+        return { ok: true, version: current.version }
+      })
+    })
+  }
+
+  function remove(key: string, options?: { readonly version?: string }): Promise<DeleteOutcome> {
+    return call(() => {
+      checkDelete(key, options)
+      return writes.add((now): DeleteOutcome => {
+        const current = live(key, now)
+        if (current !== null && isOther(current, options?.version)) return { ok: false, current }
+        erase.run(key) // also what is there but counts as absent
+        return { ok: true, removed: current }
+      })
+    })
+  }
+
+  function list(query?: ListQuery): Promise<Page> {
+    return call(() => {
+      const asked = checkQuery(query)
+      const after = cursorKey(asked.cursor)
+      return reads.add((now) => lists.page(asked, after, now))
+    })
+  }
+
+  function count(query?: { readonly prefix?: string; readonly owner?: string }): Promise<number | null> {
+    return call(() => {
+      const asked = checkQuery(query)
+      return reads.add(() => lists.count(asked))
+    })
+  }
+
+  function close(): Promise<void> {
+    closing ??= shut()
+    return closing
+  }
+
+  async function shut(): Promise<void> {
+    clearTimeout(timer)
+    await Promise.all([reads.idle(), writes.idle()])
+    try {
+      // The last connection to close would do this, but not while the statements of another one wait for the garbage collector.
+      db.exec("PRAGMA wal_checkpoint(TRUNCATE)")
+    } catch (cause) {
+      const message = "The log could not be moved into the file; nothing is lost, the next one to open it tries again"
+      report({ store: SQLITE, kind: "background", message, cause })
+    }
+    db.close()
+  }
+
+  /** Makes sure that whatever is wrong with a call rejects its promise. */
+  function call<Result>(begin: () => Promise<Result>): Promise<Result> {
+    try {
+      return closing === null ? begin() : Promise.reject(closedError(SQLITE))
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  // Inside a transaction
+
+  /** What stands under a key, unless its end has come or it is damaged. */
+  function live(key: string, now: number): Entry | null {
+    const row = select.get(key) as { record: unknown } | undefined // the one column of the statement
+    if (row === undefined) return null
+    const entry = unpackRecord(key, row.record)
+    if (entry === null) tellDamaged(key, now)
+    return entry === null || isOver(entry.expiresAt, now) ? null : entry
+  }
+
+  function put(key: string, value: string, version: string, options: SetOptions, now: number): Outcome {
+    const current = live(key, now)
+    const condition = options.if
+    if (condition !== undefined) {
+      if (current !== null && current.version === options.version) return { ok: true, version }
+      const holds = condition === "absent" ? current === null : current?.version === condition.version
+      if (!holds) return { ok: false, current }
+    }
+    const { expiresAt = current?.expiresAt ?? null, owner = current?.owner ?? null } = options
+    write({ key, value, version, expiresAt, owner }, current)
+    return { ok: true, version }
+  }
+
+  /** Writes an entry over the live one; the indexes are only touched when what they hold changes. */
+  function write(entry: Entry, current: Entry | null): void {
+    const record = packRecord(entry)
+    const ends = sweepSecond(entry.expiresAt)
+    const indexed = current !== null && current.owner === entry.owner && sweepSecond(current.expiresAt) === ends
+    if (indexed) replace.run(record, entry.key)
+    else upsert.run(entry.key, record, ends, entry.owner)
+  }
+
+  function tellDamaged(key: string, now: number): void {
+    if ((told.get(key) ?? now) > now) return
+    if (told.size >= TOLD_KEYS) told.clear()
+    told.set(key, now + TELL_AGAIN_MS)
+    const message = "A record is damaged and counts as absent; if this goes on, check the disk and restore a backup"
+    report({ store: SQLITE, kind: "damaged", message })
+  }
+
+  // Transactions
+
+  function takeReads(calls: Call[]): Call[] {
+    const now = clock.now()
+    if (calls.length === 1) return calls.filter((one) => !settleRead(one, now))
+    begin.run()
+    const blocked = calls.filter((one) => !settleRead(one, now))
+    end()
+    return blocked
+  }
+
+  /** Settles one read; false when a lock stood in its way. */
+  function settleRead(read: Call, now: number): boolean {
+    try {
+      read.resolve(read.work(now))
+    } catch (error) {
+      if (isLocked(error)) return false
+      read.reject(storeFailure(error, "read"))
+    }
+    return true
+  }
+
+  function takeWrites(calls: Call[]): Call[] {
+    const now = clock.now()
+    try {
+      beginWrite.run()
+    } catch (error) {
+      return isLocked(error) ? calls : refuse(calls, storeFailure(error, "write"))
+    }
+    try {
+      for (const one of calls) one.result = one.work(now)
+    } catch (error) {
+      undo()
+      if (calls.length > 1 && isCorrupt(error)) return calls.flatMap((one) => takeWrites([one]))
+      return refuse(calls, storeFailure(error, "write"))
+    }
+    try {
+      commit.run()
+    } catch (error) {
+      undo()
+      return refuse(calls, commitFailure(error))
+    }
+    for (const one of calls) one.resolve(one.result)
+    if (now >= sweepAt) sweep(now)
+    return []
+  }
+
+  function refuse(calls: readonly Call[], error: CoatcheckError): Call[] {
+    for (const one of calls) one.reject(error)
+    return []
+  }
+
+  function end(): void {
+    try {
+      commit.run()
+    } catch {
+      undo() // nothing was written, so there is nothing to tell
+    }
+  }
+
+  function undo(): void {
+    try {
+      db.exec("ROLLBACK")
+    } catch {
+      // SQLite has rolled it back itself, as it does after some failures; the failure is told by our caller.
+    }
+  }
+
+  // What has expired
+
+  /** Clears away a batch of what has expired; if it was a whole one, goes on soon. */
+  function sweep(now: number): void {
+    if (sweeping || closing !== null) return
+    sweeping = true
+    sweepAt = now + SWEEP_EVERY_MS
+    writes
+      .add((at) => Number(eraseOver.run(Math.floor(at / 1_000), SWEPT).changes))
+      .then(
+        (swept) => {
+          if (swept === SWEPT) sweepAt = now
+          return swept === SWEPT ? SWEEP_ON_MS : SWEEP_IDLE_MS
+        },
+        (cause: unknown) => {
+          report({
+            store: SQLITE,
+            kind: "background",
+            message: "A sweep of expired entries failed; it will be tried again",
+            cause,
+          })
+          return SWEEP_IDLE_MS
+        },
+      )
+      .then((ms) => {
+        sweeping = false
+        rest(ms)
+      })
+  }
+
+  function rest(ms: number): void {
+    clearTimeout(timer)
+    if (closing === null) timer = setTimeout(() => sweep(clock.now()), ms).unref()
+  }
+
+  rest(SWEEP_IDLE_MS)
+  return {
+    info: { name: SQLITE, ordered: true, shared: true, durable: true, atomic: true },
+    get,
+    set,
+    touch,
+    delete: remove,
+    list,
+    count,
+    close,
+  }
+}
+
+function isOther(entry: Entry, version: string | undefined): boolean {
+  return version !== undefined && version !== entry.version
+}
