@@ -28,10 +28,21 @@ function children(parent: number): number[] {
   })
 }
 
-async function launch(name: string) {
+async function ports() {
   const [port, servicePort] = [await freePort(), await freePort()]
-  const args = ["--port", String(port), "--service-port", String(servicePort), "--store", store(name)]
-  const launcher = startSource("examples/launch.ts", args)
+  return { port, servicePort, options: ["--port", String(port), "--service-port", String(servicePort)] }
+}
+
+async function npmStart(name: string) {
+  const { port, servicePort, options } = await ports()
+  const npm = start("npm", ["start", "--", ...options, "--store", store(name)], { group: true })
+  const [, url = ""] = await npm.says(/^launch {2}\| open (http:\/\/localhost:\d+) /)
+  return { npm, url, port, servicePort }
+}
+
+async function launch(name: string) {
+  const { port, servicePort, options } = await ports()
+  const launcher = startSource("examples/launch.ts", [...options, "--store", store(name)])
   await launcher.says(/^launch {2}\| open http:\/\/localhost:/)
   return { launcher, port, servicePort }
 }
@@ -80,16 +91,14 @@ describe("npm start", () => {
     expect(down.stdout + down.stderr).toContain(`localhost:${servicePort}`)
   })
 
-  it("P1: SIGTERM to the launcher alone ends everything too, and the next start finds the sessions again", async () => {
-    const first = await launch("again.db")
+  it("P1: SIGTERM to npm alone ends everything too, and the next start finds the sessions again", async () => {
     const one = visitor()
-    await one.get(`http://127.0.0.1:${first.port}/`)
-    expect((await first.launcher.stop("SIGTERM")).code).toBe(0)
-    expect([await isFree(first.port), await isFree(first.servicePort)]).toEqual([true, true])
-
-    const second = await launch("again.db")
-    expect((await one.get(`http://127.0.0.1:${second.port}/`)).body).toContain("Count: 2")
-    expect((await second.launcher.stop("SIGTERM")).code).toBe(0)
+    for (const count of [1, 2]) {
+      const { npm, port, servicePort } = await npmStart("again.db")
+      expect((await one.get(`http://127.0.0.1:${port}/`)).body).toContain(`Count: ${count}`)
+      expect((await npm.stop("SIGTERM")).code).toBe(0)
+      expect([await isFree(port), await isFree(servicePort)]).toEqual([true, true])
+    }
   })
 
   it("P1: when one of the two dies, the other is stopped, a line says so, and the exit code is not 0", async () => {
@@ -133,8 +142,8 @@ describe("npm start", () => {
     }
     const rubbish = join(folder, "rubbish.db")
     writeFileSync(rubbish, "no database ".repeat(1_000))
-    const ports = ["--port", String(await freePort()), "--service-port", String(await freePort())]
-    const { code, stderr } = await runSource("examples/launch.ts", [...ports, "--store", `sqlite:${rubbish}`])
+    const { options } = await ports()
+    const { code, stderr } = await runSource("examples/launch.ts", [...options, "--store", `sqlite:${rubbish}`])
     expect(code).toBe(1)
     expect(stderr).toMatch(/^service \| [^\n]+\nlaunch {2}\| the service ended with exit code \d[^\n]*\n$/)
     expect(stderr).not.toMatch(/^\s+at /m)
