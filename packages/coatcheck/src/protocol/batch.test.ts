@@ -23,7 +23,16 @@ const text = fc.string({ unit: "grapheme", minLength: 1 })
 const version = fc.stringMatching(/^[\w-]{1,64}$/)
 const value = fc.oneof(
   fc.json(),
-  fc.constantFrom("12345678901234567890", "1e21", "-0.0", "null", '{ "a" : [1 , 2] }', '"\\u00e9\\/"'),
+  fc.constantFrom(
+    ' { "padded" : [] } ',
+    "\n1",
+    "12345678901234567890",
+    "1e21",
+    "-0.0",
+    "null",
+    '{ "a" : [1 , 2] }',
+    '"\\u00e9\\/"',
+  ),
 )
 const end = fc.option(fc.integer({ min: NOW, max: NOW + 1e11 }))
 
@@ -95,6 +104,13 @@ describe("a batch", () => {
     )
   })
 
+  it("a value is its text without the white space around it, unless it travels as a string", () => {
+    const values = ['"value": 1', '"value" :\n1 ', '"text":"1"', '"text":" 1"'].map(
+      (member) => parseBatch(`{"ops":[{"op":"set","key":"a",${member}}]}`, NOW)[0],
+    )
+    expect(values.map((one) => one?.op === "set" && one.value)).toEqual(["1", "1", "1", " 1"])
+  })
+
   it("refuses what it does not know: a mistyped condition must not make a write unconditional", () => {
     const bad = [
       "",
@@ -121,6 +137,8 @@ describe("a batch", () => {
       '{"ops":[{"op":"set","key":"a","value":1,"ttl":1.5}]}',
       '{"ops":[{"op":"set","key":"a","value":1,"owner":7}]}',
       '{"ops":[{"op":"set","key":"a","value":oops}]}',
+      '{"ops":[{"op":"set","key":"a","text":"oops"}]}',
+      '{"ops":[{"op":"set","key":"a","text":1}]}',
       '{"ops":[{"op":"touch","key":"a"}]}',
       '{"ops":[{"op":"touch","key":"a","ttl":5,"value":1}]}',
       '{"ops":[{"op":"delete","key":"a","ttl":5}]}',

@@ -11,9 +11,20 @@
 
 import type { DeleteOutcome, Entry, Outcome, SetOptions } from "../core/store.ts"
 import { CoatcheckError } from "../errors.ts"
-import { formatEntry, readEntry, readTtl } from "./entry.ts"
+import { formatEntry, formatValue, readEntry, readTtl } from "./entry.ts"
 import { remaining } from "./headers.ts"
-import { type Cursor, ownText, quote, readArray, readEnd, readNull, readObject, readRaw, readString } from "./json.ts"
+import {
+  type Cursor,
+  jsonText,
+  ownText,
+  quote,
+  readArray,
+  readEnd,
+  readNull,
+  readObject,
+  readRaw,
+  readString,
+} from "./json.ts"
 import { formatProblem, parseProblem, type Problem, problemOf } from "./problem.ts"
 
 /** What one batch may hold. A service takes at least this much; a client sends no more, but a single operation always goes. */
@@ -46,7 +57,7 @@ export interface Result {
 export function formatOperation(operation: Operation, now: number): string {
   const start = `{"op":"${operation.op}","key":${quote(operation.key)}`
   if (operation.op === "get") return `${start}}`
-  if (operation.op === "set") return `${start},"value":${operation.value}${formatOptions(operation.options, now)}}`
+  if (operation.op === "set") return `${start},${formatValue(operation.value)}${formatOptions(operation.options, now)}}`
   const version = operation.version === undefined ? "" : `,"version":${quote(operation.version)}`
   if (operation.op === "delete") return `${start}${version}}`
   return `${start},"ttl":${remaining(operation.expiresAt, now)}${version}}`
@@ -93,7 +104,7 @@ export function parseBatch(text: string, now: number, maxOps: number = batchLimi
 /** Which members each operation may have besides `op` and `key`. */
 const allowed = {
   get: new Set<string>(),
-  set: new Set(["value", "if", "version", "ttl", "owner"]),
+  set: new Set(["value", "text", "if", "version", "ttl", "owner"]),
   touch: new Set(["ttl", "version"]),
   delete: new Set(["version"]),
 } as const
@@ -112,7 +123,8 @@ function readOperation(cursor: Cursor, index: number, now: number): Operation {
     else {
       names.push(name)
       if (name === "value") value = ownText(readRaw(cursor))
-      else if (name === "version") version = options.version = readString(cursor)
+      else if (name === "text") value = jsonValue(ownText(readString(cursor)))
+      else if (name === "version") version = options.version = ownText(readString(cursor))
       else if (name === "ttl") ttl = readTtl(cursor)
       else if (name === "if") options.if = readCondition(cursor)
       else if (name === "owner") options.owner = readNull(cursor) ? null : ownText(readString(cursor))
@@ -133,6 +145,11 @@ function readOperation(cursor: Cursor, index: number, now: number): Operation {
   if (value === undefined) throw malformed(index, "has no value")
   if (expiresAt !== undefined) options.expiresAt = expiresAt
   return { op, key, value, options }
+}
+
+function jsonValue(text: string): string {
+  jsonText(text)
+  return text
 }
 
 function readCondition(cursor: Cursor): "absent" | { version: string } {

@@ -1,5 +1,6 @@
 // An entry on the wire: {"key", "value", "version", "ttl", "owner"}, the value as raw JSON. What is left of its life travels, not
-// its end: `ttl` is ms, null for no end. Written by the server with its clock and read by the client with its own.
+// its end: `ttl` is ms, null for no end. Written by the server with its clock and read by the client with its own. White space around
+// a value would be lost between its neighbours, so such a value travels as a JSON string under another name, {"text": " [1] "}.
 //
 // The client adds what is left to the time at which it sent the request. The reply was made after that, so an entry never lives
 // longer here than there; it may end earlier by as long as the request took, which the next read puts right.
@@ -7,11 +8,28 @@
 import type { Entry, Page } from "../core/store.ts"
 import { CoatcheckError } from "../errors.ts"
 import { remaining } from "./headers.ts"
-import { type Cursor, members, quote, readArray, readEnd, readNull, readObject, readRaw, readString } from "./json.ts"
+import {
+  type Cursor,
+  isPadded,
+  members,
+  ownText,
+  quote,
+  readArray,
+  readEnd,
+  readNull,
+  readObject,
+  readRaw,
+  readString,
+} from "./json.ts"
+
+/** The member that holds a value: `"value":…`, or `"text":"…"` for one that white space surrounds. */
+export function formatValue(value: string): string {
+  return isPadded(value) ? `"text":${quote(value)}` : `"value":${value}`
+}
 
 /** An entry as JSON text. An empty value (a listing without values) is left out. */
 export function formatEntry(entry: Entry, now: number): string {
-  const value = entry.value === "" ? "" : `,"value":${entry.value}`
+  const value = entry.value === "" ? "" : `,${formatValue(entry.value)}`
   const owner = entry.owner === null ? "null" : quote(entry.owner)
   return `{"key":${quote(entry.key)}${value},"version":${quote(entry.version)},"ttl":${remaining(entry.expiresAt, now)},"owner":${owner}}`
 }
@@ -30,11 +48,12 @@ export function readEntry(cursor: Cursor, sentAt: number): Entry | null {
   let owner: string | null = null
   if (readNull(cursor)) return null
   readObject(cursor, (name) => {
-    if (name === "key") key = readString(cursor)
-    else if (name === "value") value = readRaw(cursor)
-    else if (name === "version") version = readString(cursor)
+    if (name === "key") key = ownText(readString(cursor))
+    else if (name === "value") value = ownText(readRaw(cursor))
+    else if (name === "text") value = ownText(readString(cursor))
+    else if (name === "version") version = ownText(readString(cursor))
     else if (name === "ttl") ttl = readTtl(cursor)
-    else if (name === "owner") owner = readNull(cursor) ? null : readString(cursor)
+    else if (name === "owner") owner = readNull(cursor) ? null : ownText(readString(cursor))
     else readRaw(cursor) // a later version may tell more
   })
   if (key === undefined || version === undefined)

@@ -72,6 +72,11 @@ export function ownText(slice: string): string {
   return ` ${slice}`.slice(1) // joining makes a text of its own, which the cut then refers to; a Buffer and back costs ten times as much
 }
 
+/** Whether white space stands before or after the value; a reader of a larger text would cut it off. */
+export function isPadded(json: string): boolean {
+  return json.charCodeAt(0) <= 0x20 || json.charCodeAt(json.length - 1) <= 0x20
+}
+
 /** A text as a JSON string. Plain ASCII, which is nearly every key, goes without a call of JSON.stringify. */
 export function quote(text: string): string {
   return plain.test(text) ? `"${text}"` : JSON.stringify(text)
