@@ -141,7 +141,7 @@ describe("the packed packages, in an empty folder", () => {
     const service = await start(
       join(folder, "node_modules/.bin/coatcheck"),
       ["serve", "--port", "0", "--store", "memory:", "--log-format", "json"],
-      /"port":(\d+)|localhost:(\d+)/,
+      /localhost:(\d+)/,
     )
     const reply = await fetch(`http://127.0.0.1:${service.match}/`, {
       method: "POST",
