@@ -1,5 +1,16 @@
 // The door for tests: what we test our own stores and adapters with, for yours. Nothing here belongs into production code.
 
+export type {
+  AdapterCase,
+  AdapterHarness,
+  SuiteApplication,
+  SuiteCall,
+  SuiteData,
+  SuiteReply,
+} from "./adapter-harness.ts"
+export { adapterCases } from "./adapter-suite.ts"
+export { type CookieJar, cookieJar, type JarCookie } from "./cookie-jar.ts"
 export { type FakeClock, fakeClock } from "./fake-clock.ts"
 export type { StoreCase, StoreHarness, StoreSetup } from "./store-case.ts"
 export { storeCases } from "./store-suite.ts"
+export { type StoppedCall, type TrialStore, trialStore, type TrialVerb } from "./trial-store.ts"
