@@ -383,13 +383,14 @@ describe("the counter with its data in the store", () => {
     const cookie = `session=${await one.cookie(url())}`
 
     const stopped = gate.stopNext(({ method, body }) => method === "PUT" || body.includes('"set"'))
-    const inFlight = call("GET", `${slow.url}/`, { headers: { cookie } })
+    const inFlight = call("GET", `${slow.url}/`, { headers: { cookie, accept: "text/html" } })
     await stopped.arrived
     expect((await one.call("POST", `${url()}reset`)).status).toBe(303)
     stopped.release()
 
     const late = await inFlight
-    expect([late.status, late.headers.location, late.setCookie]).toEqual([303, "/", []])
+    expect([late.status, late.setCookie]).toEqual([409, []])
+    expect(late.body).toContain("This session has ended")
     expect(await stored(key)).toBeNull()
     expect(shown((await one.get(url())).body)).toBe(1)
     await slow.stop()

@@ -42,6 +42,11 @@ const fences = {
 
 const notFound = { heading: "Not found", text: "Nobody has left a coat at this address.", link: "To the counter" }
 const notAllowed = { heading: "Not allowed", text: "This address can’t be called in that way.", link: "To the counter" }
+const ended = {
+  heading: "This session has ended",
+  text: "It was reset in another window while this page was loading. What is ended stays ended.",
+  link: "Start again",
+}
 const closed = {
   heading: "The cloakroom is closed for a moment",
   text: "The store that keeps the sessions does not answer. Your ticket stays good; try again in a moment.",
@@ -76,7 +81,8 @@ export function createCounter({ store, secrets, service, report }: CounterOption
   async function reset(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const session = await sessions.open(request)
     await session.destroy()
-    redirect(response)
+    // 303: the browser follows by GET, so that a reload repeats the load and not the reset.
+    response.writeHead(303, { ...fences, location: "/" }).end()
   }
 
   const pages = new Map<string, ReadonlyMap<string, Handler>>([
@@ -104,12 +110,10 @@ export function createCounter({ store, secrets, service, report }: CounterOption
     try {
       await handler(request, response)
     } catch (error) {
-      if (!(error instanceof CoatcheckError)) throw error
-      // Reset in another window while this page was under way: what is ended stays ended, so begin anew.
-      if (error.code === "ended") return redirect(response)
-      report(`${request.method} ${path}: ${error.message} (${error.code})`)
       // The adapter's own answer is for programs; a person gets a page.
-      if (!request.headers.accept?.includes("text/html")) throw error
+      if (!(error instanceof CoatcheckError) || !request.headers.accept?.includes("text/html")) throw error
+      report(lineOf(error))
+      if (error.code === "ended") return sendPage(response, 409, [messagePage(frame("Ended"), ended)])
       response.setHeader("retry-after", "2")
       sendPage(response, 503, [messagePage(frame("Closed for a moment"), closed)])
     }
@@ -117,13 +121,14 @@ export function createCounter({ store, secrets, service, report }: CounterOption
 
   // What sends neither Sec-Fetch-Site nor Origin nor Referer is no browser of today, so nobody can be tricked into sending it:
   // such requests may reset, which keeps the counter handy for curl. Requests from other sites are refused as always.
-  const handle = nodeAdapter(sessions, { guard: { unlabelled: "allow" }, onError: (error) => report(String(error)) })
+  const handle = nodeAdapter(sessions, { guard: { unlabelled: "allow" }, onError: (error) => report(lineOf(error)) })
   return handle(route)
 }
 
-// 303: the browser follows by GET, so that a reload repeats the load and not what led to it.
-function redirect(response: ServerResponse): void {
-  response.writeHead(303, { ...fences, location: "/" }).end()
+/** For the log: an error of ours says all in its message; anything else is a defect, which needs its trace. */
+function lineOf(error: unknown): string {
+  if (error instanceof CoatcheckError) return `${error.message} (${error.code})`
+  return error instanceof Error ? (error.stack ?? error.message) : String(error)
 }
 
 function sendPage(response: ServerResponse, status: number, parts: readonly Html[]): void {
