@@ -1,13 +1,15 @@
-// What every store asks of its arguments before it does anything, so that a bad call ends the same way everywhere: a
-// CoatcheckError `invalid` or `too-large`, nothing stored, and not one byte of the key or the value in the message.
+// What all stores decide alike. First, what they ask of their arguments before they do anything, so that a bad call ends the same
+// way everywhere: a CoatcheckError `invalid` or `too-large`, nothing stored, and not one byte of the key or the value in
+// the message. Then the conditions of the contract, as pure functions of the entry that stands there, for stores that can decide
+// in one atomic step with the write: a thread that does not wait in between, or a transaction.
 //
-// These run on every call of every store, so they are made for the usual case: an ASCII key costs one pass, and bytes are only
+// The checks run on every call of every store, so they are made for the usual case: an ASCII key costs one pass, and bytes are only
 // counted when the number of characters leaves a doubt (a UTF-16 unit is at most 3 bytes of UTF-8). Values are not parsed: that
 // they are JSON is the writer's promise. They must be well-formed Unicode, because an engine that keeps UTF-8 would turn a
 // lone surrogate into another character in silence.
 
 import { decode, encode } from "../core/crypto.ts"
-import type { ListQuery, Report, SetOptions } from "../core/store.ts"
+import type { Entry, ListQuery, Outcome, Report, SetOptions } from "../core/store.ts"
 import { limits } from "../core/store.ts"
 import { CoatcheckError } from "../errors.ts"
 
@@ -174,6 +176,37 @@ export function isOver(expiresAt: number | null, now: number): boolean {
 /** What a call on a closed store rejects with. */
 export function closedError(name: string): CoatcheckError {
   return new CoatcheckError("closed", `The ${name} store is closed; open a new one`)
+}
+
+/**
+ * The outcome of a `set` that is not to be written: its condition fails, or it is written already (the current version is the
+ * one that it was to write, and it was conditional). null: go on and write.
+ *
+ * @param current what stands there; null when that is nothing, expired or damaged.
+ */
+export function refusal(current: Entry | null, options: SetOptions): Outcome | null {
+  const condition = options.if
+  if (condition === undefined) return null
+  if (current !== null && current.version === options.version) return { ok: true, version: current.version }
+  const holds = condition === "absent" ? current === null : current?.version === condition.version
+  return holds ? null : { ok: false, current }
+}
+
+/** The entry that a `set` writes: end and owner that were left out stay as they were, null clears them. */
+export function written(
+  current: Entry | null,
+  key: string,
+  value: string,
+  version: string,
+  options: SetOptions,
+): Entry {
+  const { expiresAt = current?.expiresAt ?? null, owner = current?.owner ?? null } = options
+  return { key, value, version, expiresAt, owner }
+}
+
+/** Whether an entry has another version than a call asked for; undefined: it asked for none. */
+export function isOther(entry: Entry, version: string | undefined): boolean {
+  return version !== undefined && version !== entry.version
 }
 
 function checkName(name: string, what: string, bytes: number): void {

@@ -23,7 +23,9 @@ import {
   closedError,
   cursorAt,
   cursorKey,
+  isOther,
   isOver,
+  refusal,
   warn,
 } from "./check.ts"
 import type { Ending } from "./memory-ends.ts"
@@ -93,12 +95,9 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
     checkSet(key, value, options, maxValueBytes)
     const now = clock.now()
     const slot = live(key, now)
-    const condition = options?.if
-    if (condition !== undefined) {
-      if (slot !== undefined && slot.version === options?.version) return { ok: true, version: slot.version }
-      const holds = condition === "absent" ? slot === undefined : slot?.version === condition.version
-      if (!holds) return { ok: false, current: slot === undefined ? null : entryOf(slot) }
-    }
+    const refused = options === undefined ? null : refusal(slot ?? null, options)
+    if (refused !== null)
+      return refused.ok ? refused : { ok: false, current: slot === undefined ? null : entryOf(slot) }
     const version = options?.version ?? randomText(12)
     put(slot, key, value, version, options, now)
     return { ok: true, version }
@@ -113,7 +112,7 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
     const now = clock.now()
     const slot = live(key, now)
     if (slot === undefined) return { ok: false, current: null }
-    if (options?.version !== undefined && options.version !== slot.version) return { ok: false, current: entryOf(slot) }
+    if (isOther(slot, options?.version)) return { ok: false, current: entryOf(slot) }
     const version = slot.version
     moveEnd(slot, expiresAt)
     sweep(now)
@@ -125,7 +124,7 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
     const now = clock.now()
     const slot = live(key, now)
     if (slot === undefined) return { ok: true, removed: null }
-    if (options?.version !== undefined && options.version !== slot.version) return { ok: false, current: entryOf(slot) }
+    if (isOther(slot, options?.version)) return { ok: false, current: entryOf(slot) }
     drop(slot)
     sweep(now)
     return { ok: true, removed: entryOf(slot) }

@@ -61,7 +61,7 @@ async function loadModule(): Promise<SqliteModule> {
     // This runtime has none, so the package is the next to ask; its error is the one that matters.
   }
   try {
-    return (await import("@photostructure/sqlite")) as SqliteModule
+    return await import("@photostructure/sqlite")
   } catch (cause) {
     const message = "SQLite needs Node 22.13 or later, or the package: npm install @photostructure/sqlite"
     throw new CoatcheckError("unsupported", message, { cause })

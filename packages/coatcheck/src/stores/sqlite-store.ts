@@ -16,7 +16,19 @@ import type { Clock } from "../core/clock.ts"
 import { randomText } from "../core/crypto.ts"
 import type { DeleteOutcome, Entry, ListQuery, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
 import type { CoatcheckError } from "../errors.ts"
-import { checkDelete, checkKey, checkQuery, checkSet, checkTouch, closedError, cursorKey, isOver } from "./check.ts"
+import {
+  checkDelete,
+  checkKey,
+  checkQuery,
+  checkSet,
+  checkTouch,
+  closedError,
+  cursorKey,
+  isOther,
+  isOver,
+  refusal,
+  written,
+} from "./check.ts"
 import { commitFailure, isCorrupt, isLocked, type SqliteDatabase, storeFailure } from "./sqlite-driver.ts"
 import { listing } from "./sqlite-listing.ts"
 import { packRecord, sweepSecond, unpackRecord } from "./sqlite-record.ts"
@@ -140,13 +152,10 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
     db.close()
   }
 
-  /** Makes sure that whatever is wrong with a call rejects its promise. */
-  function call<Result>(begin: () => Promise<Result>): Promise<Result> {
-    try {
-      return closing === null ? begin() : Promise.reject(closedError(SQLITE))
-    } catch (error) {
-      return Promise.reject(error)
-    }
+  /** Whatever is wrong with a call rejects its promise. */
+  async function call<Result>(begin: () => Promise<Result>): Promise<Result> {
+    if (closing !== null) throw closedError(SQLITE)
+    return begin()
   }
 
   // Inside a transaction
@@ -162,14 +171,9 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
 
   function put(key: string, value: string, version: string, options: SetOptions, now: number): Outcome {
     const current = live(key, now)
-    const condition = options.if
-    if (condition !== undefined) {
-      if (current !== null && current.version === options.version) return { ok: true, version }
-      const holds = condition === "absent" ? current === null : current?.version === condition.version
-      if (!holds) return { ok: false, current }
-    }
-    const { expiresAt = current?.expiresAt ?? null, owner = current?.owner ?? null } = options
-    write({ key, value, version, expiresAt, owner }, current)
+    const refused = refusal(current, options)
+    if (refused !== null) return refused
+    write(written(current, key, value, version, options), current)
     return { ok: true, version }
   }
 
@@ -265,27 +269,20 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
     if (sweeping || closing !== null) return
     sweeping = true
     sweepAt = now + SWEEP_EVERY_MS
-    writes
+    void writes
       .add((at) => Number(eraseOver.run(Math.floor(at / 1_000), SWEPT).changes))
-      .then(
-        (swept) => {
-          if (swept === SWEPT) sweepAt = now
-          return swept === SWEPT ? SWEEP_ON_MS : SWEEP_IDLE_MS
-        },
-        (cause: unknown) => {
-          report({
-            store: SQLITE,
-            kind: "background",
-            message: "A sweep of expired entries failed; it will be tried again",
-            cause,
-          })
-          return SWEEP_IDLE_MS
-        },
-      )
-      .then((ms) => {
+      .then((swept) => swept === SWEPT, failed)
+      .then((more) => {
         sweeping = false
-        rest(ms)
+        if (more) sweepAt = now
+        rest(more ? SWEEP_ON_MS : SWEEP_IDLE_MS)
       })
+  }
+
+  function failed(cause: unknown): false {
+    const message = "A sweep of expired entries failed; it will be tried again"
+    report({ store: SQLITE, kind: "background", message, cause })
+    return false
   }
 
   function rest(ms: number): void {
@@ -304,8 +301,4 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
     count,
     close,
   }
-}
-
-function isOther(entry: Entry, version: string | undefined): boolean {
-  return version !== undefined && version !== entry.version
 }

@@ -42,12 +42,11 @@ export function turns(clock: Clock, patience: number, take: (calls: Call[]) => C
   let line: Call[] = []
   let underWay = false
   let sleeps = 0
-  let onIdle: (() => void)[] = []
+  const onIdle: (() => void)[] = []
 
   function add<Result>(work: (now: number) => Result): Promise<Result> {
     return new Promise((resolve, reject) => {
-      // What `resolve` is given is what this `work` returned.
-      line.push({ work, resolve: resolve as (result: unknown) => void, reject, left: patience, result: undefined })
+      line.push({ work, resolve, reject, left: patience, result: undefined })
       schedule()
     })
   }

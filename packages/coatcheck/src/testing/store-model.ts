@@ -4,7 +4,7 @@
 // Calls are made one after another here: what happens at once is for the races, where more than one answer is right.
 
 import assert from "node:assert/strict"
-import type { DeleteOutcome, Entry, Outcome, SetOptions, Store } from "../core/store.ts"
+import type { DeleteOutcome, Entry, Outcome, SetOptions } from "../core/store.ts"
 import type { FakeClock } from "./fake-clock.ts"
 import type { Bench, StoreHarness } from "./store-case.ts"
 import { inByteOrder, listAll, runCheck } from "./store-case.ts"
