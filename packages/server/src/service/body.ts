@@ -53,6 +53,7 @@ export function readText(call: Call, limit: number): Promise<string> {
     })
     request.on("close", () => reject(gone)) // after the end it changes nothing
     if (call.waits) response.writeContinue()
+    call.waits = false
   })
 }
 
@@ -61,6 +62,7 @@ export function refuseBody(call: Call, problem: Problem): void {
   const { request, response } = call
   if (request.complete) return sendProblem(call, problem) // what was too large is something in it
   call.last = true
+  if (call.waits) return sendProblem(call, problem) // nothing was sent, and nothing will be
   beginProblem(call, problem)
   const end = (): void => {
     clearTimeout(timer)

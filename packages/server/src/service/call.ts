@@ -19,8 +19,8 @@ export interface Call {
   readonly search: string
   /** Whose token it presents; null where the service asks for none, or where it presents none that is ours. */
   token: Token | null
-  /** Whether the client waits for our word (Expect: 100-continue) before it sends the body. */
-  readonly waits: boolean
+  /** Whether the client still waits for our word (Expect: 100-continue) before it sends the body. */
+  waits: boolean
   /** Whether the connection is to be closed behind the answer. */
   last: boolean
   /** performance.now() when it began; 0 where nobody logs it. */

@@ -20,6 +20,7 @@ export interface Lifecycle {
 }
 
 const defaultDeadlineMs = 10_000
+const checkEveryMs = 1_000
 const loopback = ["127.0.0.1", "::1"]
 // What a machine without IPv6 says to ::1.
 const noSuchAddress = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT", "EPROTONOSUPPORT"])
@@ -71,15 +72,17 @@ function makeServer(setting: Setting, serve: Serve): Server {
     headersTimeout: limits.headersMs,
     requestTimeout: limits.requestMs,
     keepAliveTimeout: limits.keepAliveMs,
-    connectionsCheckingInterval: 1_000,
+    connectionsCheckingInterval: checkEveryMs,
     requireHostHeader: false, // ours says it with a problem document
   })
-  server.timeout = limits.requestMs // ends a client that does not read its answer
+  server.timeout = limits.requestMs + 2 * checkEveryMs // ends who does not read the answer; who does not ask is told 408 before
   server.maxHeadersCount = limits.headerFields // node drops the rest in silence; a request that has so many is refused
   server.maxRequestsPerSocket = limits.requestsPerSocket
   server.maxConnections = limits.connections
   const take = (request: IncomingMessage, response: ServerResponse, waits: boolean): void => {
     const socket: Socket & Marked = request.socket
+    const before = socket[lastAnswer]
+    if (before?.headersSent && !before.shouldKeepAlive) return // it was told that nothing more is heard on this connection
     socket[lastAnswer] = response
     serve(request, response, waits)
   }

@@ -116,5 +116,7 @@ function checkLimits(limits: Partial<ServiceLimits> = {}): ServiceLimits {
     if (!(name in defaultLimits)) throw new TypeError(`limits.${name} is not a limit of the service`)
     if (!Number.isSafeInteger(value) || value < 1) throw new TypeError(`limits.${name} must be a whole number above 0`)
   }
-  return { ...defaultLimits, ...limits }
+  const settled = { ...defaultLimits, ...limits }
+  if (settled.headersMs > settled.requestMs) throw new TypeError("limits.headersMs must not be above limits.requestMs")
+  return settled
 }
