@@ -56,6 +56,7 @@ describe("the counter's settings", () => {
     const path = file("empty.cfg", "PORT=\nSTORE_URL=\n")
     const settings = readSettings([], { HOST: "", KV_URL: "", COATCHECK_TOKEN: "" }, path)
     expect(settings).toMatchObject({ port: 5000, host: "localhost", storeUrl: "http://localhost:5100", token: null })
+    expect(readSettings([], { COATCHECK_TOKEN: "t" }, path)?.token).toBe("t")
   })
 
   it("P2: STORE_URL wins over KV_URL, wherever they come from", () => {
