@@ -3,8 +3,10 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { createServer } from "node:net"
+import { env, execPath } from "node:process"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
+import { afterAll } from "vitest"
 
 /** The project's folder. */
 export const root: string = fileURLToPath(new URL("../..", import.meta.url))
@@ -41,20 +43,24 @@ export interface StartOptions {
   readonly group?: boolean
 }
 
-const running = new Set<ChildProcess>()
-// A worker that is told to stop must not leave anybody behind.
-process.once("exit", () => running.forEach((child) => child.kill("SIGKILL")))
+const running = new Set<Running>()
+
+// A test that failed half-way has not stopped what it started. Asked politely first, since some have children of their own.
+afterAll(async () => {
+  const killed = setTimeout(() => running.forEach(({ child }) => child.kill("SIGKILL")), 8_000)
+  await Promise.all([...running].map((one) => one.stop()))
+  clearTimeout(killed)
+})
 
 /** Starts a program. */
 export function start(program: string, args: readonly string[], options: StartOptions = {}): Running {
-  const { PATH = "", HOME = "" } = process.env
+  const { PATH = "", HOME = "" } = env
   const child = spawn(program, args, {
     cwd: options.cwd ?? root,
     env: { PATH, HOME, ...options.env },
     stdio: ["ignore", "pipe", "pipe"],
     detached: options.group ?? false,
   })
-  running.add(child)
   const texts = { stdout: "", stderr: "" }
   const lines: string[] = []
   const listeners = new Set<() => void>()
@@ -66,11 +72,11 @@ export function start(program: string, args: readonly string[], options: StartOp
     })
   }
   const ended = once(child, "close").then(([code, signal]) => {
-    running.delete(child)
+    running.delete(started)
     return { code, signal, ...texts }
   })
   const said = () => lines.join("\n")
-  return {
+  const started: Running = {
     child,
     ended,
     said,
@@ -96,11 +102,13 @@ export function start(program: string, args: readonly string[], options: StartOp
       return ended
     },
   }
+  running.add(started)
+  return started
 }
 
 /** Starts one of our TypeScript programs. */
 export function startSource(file: string, args: readonly string[], options: StartOptions = {}): Running {
-  return start(process.execPath, [...sourceFlags, file, ...args], options)
+  return start(execPath, [...sourceFlags, file, ...args], options)
 }
 
 /** Runs one of our TypeScript programs to its end. */
