@@ -91,7 +91,7 @@ export function httpClient(address: HttpAddress, connections: number): HttpClien
     function fail(cause: Error): void {
       if (over) return
       over = true
-      const rubbish = cause instanceof Rubbish || String((cause as NodeJS.ErrnoException).code).startsWith("HPE_")
+      const rubbish = cause instanceof Rubbish || isUnparsable(cause)
       done(null, { sent, stale: sent && !answered && !rubbish && exchange.reusedSocket, rubbish, cause })
     }
 
@@ -129,6 +129,12 @@ export function httpClient(address: HttpAddress, connections: number): HttpClien
 }
 
 class Rubbish extends Error {}
+
+/** Whether Node's parser gave up on what came; that it stopped in the middle is no rubbish, but a cut. */
+function isUnparsable(cause: Error): boolean {
+  const { code = "" } = cause as NodeJS.ErrnoException
+  return code.startsWith("HPE_") && code !== "HPE_INVALID_EOF_STATE"
+}
 
 function readBody(
   response: http.IncomingMessage,

@@ -131,9 +131,8 @@ export function lane<C extends Call>(
   }
 
   timer.watch((last) => {
-    // The queue is in the order of turns: what was sent again is older than what waits.
-    const kept = queue.findIndex((call) => call.turn > last)
-    const late = kept < 0 ? queue.splice(0) : queue.splice(0, kept)
+    const late = queue.filter((call) => call.turn <= last)
+    if (late.length > 0) queue = queue.filter((call) => call.turn > last)
     for (const call of late) {
       call.settled = true
       call.reject(overdue(where, false).read)
