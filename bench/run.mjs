@@ -1,7 +1,8 @@
 // npm run bench: all benchmarks, side by side with the peers, as one Markdown report.
 //
 //   npm run bench                         everything, some 40 minutes
-//   npm run bench -- --only http,lost     parts: http, lost, service, micro
+//   npm run bench -- --only http,lost     parts: http, lost, service, micro, and scale, which is not in "everything"
+//   npm run bench -- --only scale --sizes 100000,1000000,10000000
 //   npm run bench -- --rounds 3 --seconds 4 --servers "bare-node,coatcheck, memory"
 //   npm run bench -- --quick              one short round of everything, to see that it runs: its numbers mean nothing
 //
@@ -24,9 +25,11 @@ const { values } = parseArgs({
     rounds: { type: "string" },
     seconds: { type: "string" },
     quick: { type: "boolean", default: false },
+    sizes: { type: "string", default: "100000,1000000" },
     out: { type: "string" },
   },
 })
+const parts = ["http", "lost", "service", "micro", "scale"]
 const only = new Set(values.only.split(","))
 const log = (line) => process.stderr.write(`${line}\n`)
 const stop = (message) => {
@@ -34,8 +37,8 @@ const stop = (message) => {
   process.exit(1)
 }
 
-const unknown = [...only].filter((part) => !["http", "lost", "service", "micro"].includes(part))
-if (unknown.length > 0) stop(`Unknown part: ${unknown.join(", ")}. Parts: http, lost, service, micro.`)
+const unknown = [...only].filter((part) => !parts.includes(part))
+if (unknown.length > 0) stop(`Unknown part: ${unknown.join(", ")}. Parts: ${parts.join(", ")}.`)
 const names = values.servers
   ? Object.keys(servers).filter((name) => values.servers.split(";").includes(name))
   : Object.keys(servers)
@@ -54,6 +57,7 @@ const { measureHttp, httpTable } = await import("./http.mjs")
 const { measureLost, lostTable } = await import("./lost.mjs")
 const { measureService, serviceTable } = await import("./service.mjs")
 const { measureMicro, microTable } = await import("./micro.mjs")
+const { measureScale, scaleTable } = await import("./scale.mjs")
 
 const rounds = Number(values.rounds ?? (values.quick ? 1 : 5))
 const seconds = Number(values.seconds ?? (values.quick ? 1 : 5))
@@ -89,6 +93,12 @@ await part(
   "Parts",
   () => measureMicro({ rounds: values.quick ? 1 : 7, calls: values.quick ? 1_280 : 64_000, log }),
   microTable,
+)
+await part(
+  "scale",
+  "Many sessions in SQLite",
+  () => measureScale({ sizes: values.quick ? [1_000, 5_000] : values.sizes.split(",").map(Number), log }),
+  scaleTable,
 )
 process.stdout.write(`${report.join("\n\n")}\n`)
 
