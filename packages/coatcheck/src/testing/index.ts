@@ -11,6 +11,13 @@ export type {
 export { adapterCases } from "./adapter-suite.ts"
 export { type CookieJar, cookieJar, type JarCookie } from "./cookie-jar.ts"
 export { type FakeClock, fakeClock } from "./fake-clock.ts"
+export {
+  type Fault,
+  type FaultPosition,
+  type FaultyStore,
+  faultyStore,
+  type StoreCall,
+  type StoreVerb,
+} from "./faulty-store.ts"
 export type { StoreCase, StoreHarness, StoreSetup } from "./store-case.ts"
 export { storeCases } from "./store-suite.ts"
-export { type StoppedCall, type TrialStore, trialStore, type TrialVerb } from "./trial-store.ts"
