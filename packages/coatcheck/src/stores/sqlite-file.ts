@@ -21,6 +21,7 @@ const APPLICATION_ID = 0x434f4154
 const FORMAT = 1
 const OPEN_WITHIN_MS = 5_000
 const RETRY_MS = 20
+const DAMAGED = "it is damaged or no database; restore it, or name another file"
 
 // The indexes are partial: a session without an owner has no place in theirs. They hold the key, so a page by owner is one range.
 const schema = `
@@ -123,13 +124,24 @@ function identify(db: SqliteDatabase, path: string): "new" | "ours" {
   const pages = Number(row(db, "PRAGMA page_count")["page_count"])
   const id = row(db, "PRAGMA application_id")["application_id"]
   const format = Number(row(db, "PRAGMA user_version")["user_version"])
+  if (pages === 0 && fs.statSync(path).size === 1) throw notOurs(path, DAMAGED) // SQLite takes a single byte for nothing
   if (pages === 0) return "new"
   if (id !== APPLICATION_ID) throw notOurs(path, "it is another application's database")
   if (format > FORMAT) throw notOurs(path, "a newer version of coatcheck made it; update this one")
   const pageBytes = Number(row(db, "PRAGMA page_size")["page_size"])
-  if (fs.statSync(path).size % pageBytes !== 0) throw notOurs(path, "it was cut short; restore it from a backup")
+  if (isCutShort(path, pages, pageBytes)) throw notOurs(path, "it was cut short; restore it from a backup")
   db.prepare("SELECT key, record, ends, owner FROM entries LIMIT 1").get()
   return "ours"
+}
+
+/**
+ * Whether pages are missing. SQLite sees that by itself, but not while the shared memory of another connection remembers them. As
+ * long as there is a log the file may be behind.
+ */
+function isCutShort(path: string, pages: number, pageBytes: number): boolean {
+  const { size } = fs.statSync(path)
+  const log = fs.statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0
+  return size % pageBytes !== 0 || (log === 0 && size < pages * pageBytes)
 }
 
 /** Makes an empty file ours, unless somebody else has done it by the time that the lock is ours. */
@@ -154,8 +166,7 @@ function row(db: SqliteDatabase, sql: string): Record<string, unknown> {
 
 function refusal(path: string, error: unknown): CoatcheckError {
   const schemaMissing = (error as { errcode?: unknown }).errcode === 1 // SQLITE_ERROR: no such table or column
-  if (isCorrupt(error) || schemaMissing)
-    return notOurs(path, "it is damaged or no database; restore it, or name another file", error)
+  if (isCorrupt(error) || schemaMissing) return notOurs(path, DAMAGED, error)
   return trouble(path, "file, folder and disk must be readable and writable for this process", error)
 }
 
