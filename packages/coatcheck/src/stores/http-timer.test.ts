@@ -32,6 +32,20 @@ describe("the coarse timer", () => {
     }
   })
 
+  it("turns every 100 ms at most, so that a long deadline does not keep a process that is done", async () => {
+    const clock = fakeClock()
+    const timer = coarseTimer(clock, 30_000)
+    const lasts: number[] = []
+    timer.watch((last) => lasts.push(last) < 2)
+    timer.start()
+    for (let step = 0; step < 2; step++) {
+      clock.advance(100)
+      await settled()
+    }
+    expect(lasts).toEqual([1 - 300, 2 - 300])
+    expect(clock.sleeping).toBe(0)
+  })
+
   it("stands still while nothing is open, and is one timer however many calls there are", async () => {
     const clock = fakeClock()
     const timer = coarseTimer(clock, 1_000)
