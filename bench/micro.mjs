@@ -129,8 +129,8 @@ async function cost(one, { calls, rounds, ready, batch, with: wrapped, without }
 async function plain(one, calls) {
   const before = process.cpuUsage()
   for (let made = 0; made < calls; made += TOGETHER) {
-    const together = new Array(TOGETHER)
-    for (let i = 0; i < TOGETHER; i++) together[i] = one()
+    const together = []
+    for (let i = 0; i < TOGETHER; i++) together.push(one())
     await Promise.all(together)
   }
   const { user: inUser, system } = process.cpuUsage(before)

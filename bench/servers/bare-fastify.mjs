@@ -7,4 +7,5 @@ app.get("/plain", async (_request, reply) => {
   reply.type(text)
   return "hello"
 })
-app.listen({ port: PORT, host: HOST }).then(ready)
+await app.listen({ port: PORT, host: HOST })
+ready()

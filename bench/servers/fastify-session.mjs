@@ -24,4 +24,5 @@ answer("/slow", async (data) => {
   await pause()
   return `count: ${bump(data)}`
 })
-app.listen({ port: PORT, host: HOST }).then(ready)
+await app.listen({ port: PORT, host: HOST })
+ready()

@@ -111,8 +111,7 @@ async function obey(command: Command): Promise<unknown> {
   }
 }
 
-process.on("message", async (command: Command) => {
-  const answer = await obey(command)
-  if (answer !== undefined) process.send?.(answer)
+process.on("message", (command: Command) => {
+  void obey(command).then((answer) => answer !== undefined && process.send?.(answer))
 })
 process.send?.("ready")
