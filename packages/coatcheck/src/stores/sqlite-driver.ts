@@ -15,7 +15,7 @@ export type SqliteValue = string | number | Uint8Array | null
 export interface SqliteStatement {
   run(...values: SqliteValue[]): { readonly changes: number | bigint }
   get(...values: SqliteValue[]): unknown
-  iterate(...values: SqliteValue[]): Iterable<unknown>
+  all(...values: SqliteValue[]): unknown[]
 }
 
 /** A connection, as far as we use it. */
@@ -40,6 +40,13 @@ const FULL = 13
 const PROTOCOL = 15
 const NOT_A_DATABASE = 26
 const IO_ERROR_WRITE = 778
+/** @photostructure/sqlite gives errors of `all` no code; SQLite's own sentences tell those that matter. */
+const codeByMessage: ReadonlyMap<unknown, number> = new Map([
+  ["database is locked", BUSY],
+  ["database disk image is malformed", CORRUPT],
+  ["database or disk is full", FULL],
+  ["file is not a database", NOT_A_DATABASE],
+])
 /** Somebody's crash left a rollback journal, and a connection that may only read can't roll it back. */
 const READONLY_ROLLBACK = 776
 
@@ -117,6 +124,6 @@ function primary(error: unknown): number {
 }
 
 function extended(error: unknown): number {
-  const code = (error as { errcode?: unknown } | null)?.errcode
-  return typeof code === "number" ? code : 0
+  const { errcode, message } = (error ?? {}) as { errcode?: unknown; message?: unknown }
+  return typeof errcode === "number" ? errcode : (codeByMessage.get(message) ?? 0)
 }

@@ -1,6 +1,7 @@
 // Pages and counts of the SQLite store. A page is one short statement over a range of keys: from the prefix, or from just behind the
 // last page's end, up to the first text that no longer has the prefix. A range is literal, so no character of a prefix is a
 // pattern, and it is read in the order of the table, which is the order of bytes; an owner's index has the same order inside.
+// Rows are taken a few at a time and not by an iterator, which would hold its read transaction open if it were left early.
 
 import type { Entry, Page } from "../core/store.ts"
 import type { CheckedQuery } from "./check.ts"
@@ -10,6 +11,8 @@ import { unpackRecord } from "./sqlite-record.ts"
 
 /** A page ends early after so many characters, so that a thousand long values do not fill the memory. */
 const PAGE_CHARACTERS = 8_388_608
+/** Rows a statement: few enough that long values stop it in time. */
+const ROWS = 32
 /** Counting further would hold the event loop. */
 const COUNTED = 10_000
 /** In SQLite every blob comes after every text: the upper bound of a range that has none. */
@@ -40,22 +43,25 @@ export function listing(db: SqliteDatabase, onDamaged: (key: string, now: number
   )
 
   function page({ prefix, owner, limit, values }: CheckedQuery, after: string | null, now: number): Page {
-    const range = rangeOf(prefix, after)
-    const rows = owner === null ? all.iterate(...range, limit + 1) : owned.iterate(owner, ...range, limit + 1)
     const entries: Entry[] = []
+    const [start, end] = rangeOf(prefix, after)
+    let from = start
     let looked = 0
     let characters = 0
-    let last = ""
-    for (const { key, record } of rows as Iterable<Row>) {
-      if (looked === limit || characters > PAGE_CHARACTERS) return { entries, cursor: cursorAt(last) }
-      looked += 1
-      characters += record.length
-      last = key
-      const entry = unpackRecord(key, record)
-      if (entry === null) onDamaged(key, now)
-      else if (!isOver(entry.expiresAt, now)) entries.push(values ? entry : { ...entry, value: "" })
+    for (;;) {
+      const most = Math.min(limit + 1 - looked, ROWS)
+      const rows = owner === null ? all.all(from, end, most) : owned.all(owner, from, end, most)
+      for (const { key, record } of rows as Row[]) {
+        if (looked === limit || characters > PAGE_CHARACTERS) return { entries, cursor: cursorAt(from.slice(0, -1)) }
+        looked += 1
+        characters += record.length
+        from = behind(key)
+        const entry = unpackRecord(key, record)
+        if (entry === null) onDamaged(key, now)
+        else if (!isOver(entry.expiresAt, now)) entries.push(values ? entry : { ...entry, value: "" })
+      }
+      if (rows.length < most) return { entries, cursor: null }
     }
-    return { entries, cursor: null }
   }
 
   function count({ prefix, owner }: CheckedQuery): number | null {
@@ -70,9 +76,13 @@ export function listing(db: SqliteDatabase, onDamaged: (key: string, now: number
 
 /** From which text on (included) and up to which (excluded) the keys of a page lie. */
 function rangeOf(prefix: string, after: string | null): [string, string | Uint8Array] {
-  // No key has a control character, so nothing lies between a key and that key with U+0001 behind it.
-  const from = after === null ? prefix : `${after}\u0001`
+  const from = after === null ? prefix : behind(after)
   return [Buffer.compare(Buffer.from(from), Buffer.from(prefix)) < 0 ? prefix : from, prefixEnd(prefix)]
+}
+
+/** The next text after a key: no key has a control character, so no key lies in between. */
+function behind(key: string): string {
+  return `${key}\u0001`
 }
 
 /** The first text in byte order that comes after every text with this prefix. */

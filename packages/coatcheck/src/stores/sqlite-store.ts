@@ -3,8 +3,8 @@
 // Calls of one tick share a transaction (./sqlite-turns.ts): reads one that sees a single moment, writes one `BEGIN IMMEDIATE`
 // that does them in order, each seeing those before it. Conditions are decided inside it, in JavaScript, on the record that
 // stands there: one lookup more than a condition in SQL, and in return one rule for every verb and one text to check. A
-// transaction that fails is undone whole and every call of it rejects; only where a page is damaged are its calls taken one
-// by one, so that one broken page does not fail the sessions of others.
+// transaction in which a statement fails is undone, and its calls are taken one by one, so that a page that is damaged or can't be
+// read does not fail the sessions of others; one whose COMMIT fails rejects every call of it.
 //
 // A damaged record (./sqlite-record.ts) counts as absent and is reported: it can be replaced and deleted like one that expired.
 // Expired entries are swept in small batches by an index, started by writes and by one coarse timer that holds no process.
@@ -29,7 +29,7 @@ import {
   refusal,
   written,
 } from "./check.ts"
-import { commitFailure, isCorrupt, isLocked, type SqliteDatabase, storeFailure } from "./sqlite-driver.ts"
+import { commitFailure, isLocked, type SqliteDatabase, storeFailure } from "./sqlite-driver.ts"
 import { listing } from "./sqlite-listing.ts"
 import { packRecord, sweepSecond, unpackRecord } from "./sqlite-record.ts"
 import { type Call, turns } from "./sqlite-turns.ts"
@@ -199,7 +199,12 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
   function takeReads(calls: Call[]): Call[] {
     const now = clock.now()
     if (calls.length === 1) return calls.filter((one) => !settleRead(one, now))
-    begin.run()
+    try {
+      begin.run()
+    } catch (error) {
+      undo()
+      return refuse(calls, storeFailure(error, "read"))
+    }
     const blocked = calls.filter((one) => !settleRead(one, now))
     end()
     return blocked
@@ -221,13 +226,15 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
     try {
       beginWrite.run()
     } catch (error) {
-      return isLocked(error) ? calls : refuse(calls, storeFailure(error, "write"))
+      if (isLocked(error)) return calls
+      undo()
+      return refuse(calls, storeFailure(error, "write"))
     }
     try {
       for (const one of calls) one.result = one.work(now)
     } catch (error) {
       undo()
-      if (calls.length > 1 && isCorrupt(error)) return calls.flatMap((one) => takeWrites([one]))
+      if (calls.length > 1) return calls.flatMap((one) => takeWrites([one]))
       return refuse(calls, storeFailure(error, "write"))
     }
     try {
