@@ -110,6 +110,32 @@ describe("a batch", () => {
     })
   })
 
+  it("PRS-06: takes no array, object or number for a text, and no name for a prototype", async () => {
+    const { ask, store } = await serve()
+    const bad = [
+      '"op":"get","key":["a"]',
+      '"op":"get","key":{"a":1}',
+      '"op":"get","key":1',
+      '"op":"set","key":"a","value":1,"if":{"version":["x"]}',
+      '"op":"set","key":"a","value":1,"owner":["x"]',
+      '"op":["set"],"key":"a","value":1',
+      '"op":"set","key":"a","value":1,"ttl":"5"',
+      '"op":"set","key":"a","value":1,"__proto__":{}',
+    ]
+    for (const op of bad) expect((await ask("POST", path, { body: `{"ops":[{${op}}]}` })).status, op).toBe(400)
+    expect((await store.list()).entries).toEqual([])
+    const answer = await ask("POST", path, {
+      body: '{"ops":[{"op":"set","key":"__proto__","value":{"polluted":1}},{"op":"get","key":"constructor"}]}',
+    })
+    expect(answer.json).toMatchObject({
+      results: [
+        { status: 200, ok: true },
+        { status: 404, entry: null },
+      ],
+    })
+    expect(({} as Record<string, unknown>).polluted).toBeUndefined()
+  })
+
   it("takes POST alone", async () => {
     const { ask } = await serve()
     const answer = await ask("PUT", path, { body: '{"ops":[]}' })

@@ -31,6 +31,7 @@ export interface Call {
 export type Fields = readonly string[]
 
 const none: Fields = []
+const careful: Fields = ["Cache-Control", "no-store", "X-Content-Type-Options", "nosniff"]
 
 /** Answers JSON text. */
 export function sendJson(call: Call, status: number, body: string, more: Fields = none): void {
@@ -59,7 +60,7 @@ export function sendEmpty(call: Call, status: 201 | 204 | 304, more: Fields = no
 
 /** Begins an answer of unknown length; the caller writes and ends it. */
 export function beginStream(call: Call, type: string): void {
-  begin(call, 200, ["Content-Type", type, "Cache-Control", "no-store", "X-Content-Type-Options", "nosniff"])
+  begin(call, 200, ["Content-Type", type, ...careful])
 }
 
 function begin(call: Call, status: number, fields: string[]): void {
@@ -74,9 +75,8 @@ function send(call: Call, status: number, type: string, body: string, more: Fiel
 }
 
 function beginWhole(call: Call, status: number, type: string, body: string, more: Fields): void {
-  const fields = ["Content-Type", type, "Content-Length", String(Buffer.byteLength(body))]
-  fields.push("Cache-Control", "no-store", "X-Content-Type-Options", "nosniff", ...more)
-  begin(call, status, fields)
+  const length = String(Buffer.byteLength(body))
+  begin(call, status, ["Content-Type", type, "Content-Length", length, ...careful, ...more])
 }
 
 // The route is told by its kind: keys, values, credentials and whatever else a client can write never reach a log.

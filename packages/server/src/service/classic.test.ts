@@ -227,6 +227,7 @@ describe("reading and deleting", () => {
     for (const prefix of ["%25", "%", "_", "*", "[a-z]"]) {
       expect(await keys(service, `?prefix=${prefix}`), prefix).toEqual({ keys: [] })
     }
+    expect((await service.ask("GET", `/?prefix=${"p".repeat(513)}`)).status).toBe(400)
     expect(await keys(service, "?prefix=a_")).toEqual({ keys: ["a_b"] })
     expect(await keys(service, "?prefix=100%25")).toEqual({ keys: ["100%"] })
     expect(await keys(service, "?prefix=f%2A")).toEqual({ keys: ["f*"] })

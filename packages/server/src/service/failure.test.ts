@@ -105,7 +105,7 @@ describe("a store that fails", () => {
         ])
         expect(answer.text).not.toMatch(/session:|INSERT|\/var|internal/)
       }
-      expect(lines.filter((line) => line.includes('"level":"error"')).length).toBeGreaterThanOrEqual(calls.length)
+      expect(lines.filter((line) => line.includes('"level":"error"')).length).toBeGreaterThanOrEqual(4) // a line for each kind of path
       expect(lines.join("\n")).not.toMatch(/session:|INSERT|\/var|internal/)
     }
   })
@@ -172,6 +172,22 @@ describe("the log", () => {
       route: "root",
       message: "The store has no room",
     })
+  })
+
+  it("X4: a store that is down does not fill the log: failures of one kind share a line", async () => {
+    const { log, lines } = keptLog()
+    const { ask } = await serve(
+      { log },
+      failing(() => new CoatcheckError("unavailable", "down")),
+    )
+    const began = performance.now()
+    for (let index = 0; index < 50; index++) await ask("GET", `/key${index}`)
+    const seconds = (performance.now() - began) / 1_000
+    const told = lines
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .filter((line) => line.level === "error")
+    expect(told.length).toBeGreaterThan(0)
+    expect(told.length).toBeLessThanOrEqual(1 + seconds)
   })
 
   it("LOG-03: nobody can forge a line or steer a terminal", async () => {

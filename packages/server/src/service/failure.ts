@@ -25,6 +25,9 @@ const storeFailures: Readonly<Record<ErrorCode, readonly [status: number, detail
   ended: [503, "The store failed: see the service's log"],
 }
 
+const tellEveryMs = 1_000
+const withBody = new Set(["POST", "PUT"])
+
 /** What the failing call would have done. */
 export type Effect = "read" | "write"
 
@@ -36,7 +39,10 @@ export function sendFailure(call: Call, error: unknown): void {
     call.response.destroy() // half an answer must not look like a whole one
     return
   }
-  if (problem.status === 413) return refuseBody(call, problem)
+  if (problem.status === 413) {
+    if (withBody.has(call.method)) return refuseBody(call, problem)
+    return sendProblem(call, { ...problem, status: 400 }) // it is a part of the query, not of a body
+  }
   sendProblem(call, problem, problem.status === 503 ? ["Retry-After", "1"] : [])
 }
 
@@ -78,23 +84,29 @@ function strayError(cause: unknown, effect: Effect): CoatcheckError {
   return new CoatcheckError(code, "The store threw an error that is no CoatcheckError", { cause })
 }
 
-function tellStoreFailure(call: Call, failure: CoatcheckError): void {
-  const { log, store } = call.setting
+// A store that is down fails every request. The first failure of its kind is told at once, those after it once a second, counted.
+function tellStoreFailure({ setting, route }: Call, failure: CoatcheckError): void {
+  const { log, store } = setting
   if (log === undefined) return
-  const fields = {
-    store: store.info.name,
-    code: failure.code,
-    cause: codeOfCause(failure.cause),
-    route: call.route.kind,
+  const cause = codeOfCause(failure.cause)
+  const kind = `${failure.code} ${cause} ${route.kind}`
+  const now = performance.now()
+  const last = setting.told.get(kind)
+  if (last !== undefined && now - last.at < tellEveryMs) {
+    last.untold += 1
+    return
   }
+  if (setting.told.size >= 100) setting.told.clear()
+  setting.told.set(kind, { at: now, untold: 0 })
+  const fields = { store: store.info.name, code: failure.code, cause, route: route.kind, before: last?.untold }
   log.error(fields, printable(failure.message))
 }
 
-// A driver's message may quote a key or a value; its code can't.
+// A driver's message may quote a key or a value; its code can't. Codes are remembered, so they are cut.
 function codeOfCause(cause: unknown): string | undefined {
   if (!(cause instanceof Error)) return undefined
   const { code } = cause as { code?: unknown }
-  return printable(typeof code === "string" || typeof code === "number" ? String(code) : cause.name)
+  return printable(typeof code === "string" || typeof code === "number" ? String(code) : cause.name).slice(0, 64)
 }
 
 /** A text without control characters and line breaks, which could forge a line of a log or move a terminal's cursor. */

@@ -14,7 +14,7 @@ export type HostRule = (host: string, port: number | undefined) => boolean
 const SLASH = 0x2f
 const absolute = /^https?:\/\/([^/?#]*)/i
 const loopbackNames = ["localhost", "127.0.0.1", "[::1]"]
-const hostForm = /^(?:[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::\d{1,5})?$/
+const hostForm = /^(?:[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::\d{1,5})?$/
 
 /**
  * The rule for the loopback names with the port asked at, and for each of `allowHosts`: with its port if it names one, else with any.

@@ -158,6 +158,13 @@ describe("stopping", () => {
     await closing
   })
 
+  it("REL-08: closed while it begins to listen, it does not listen", async () => {
+    const service = createService(memoryStore())
+    const listening = service.listen({ port: 0 })
+    await service.close()
+    await expect(listening).rejects.toThrow(TypeError)
+  })
+
   it("REL-08: closing twice, closing what never listened, and listening afterwards", async () => {
     const { service } = await serve()
     await Promise.all([service.close(), service.close()])
@@ -172,6 +179,24 @@ describe("stopping", () => {
     const { service, store } = await serve()
     await service.close()
     expect(await store.get("foo")).toBeNull()
+  })
+})
+
+describe("a client that leaves", () => {
+  it("ERR-03: while its answer is made, costs nobody else anything", async () => {
+    const { log, lines } = keptLog()
+    const under = gate()
+    const service = await serve({ log }, under.store)
+    const [first, second] = await Promise.all([
+      sent(service, "GET /foo HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n"),
+      sent(service, "GET /-/v1/records/foo HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n"),
+    ])
+    await under.waiting(2)
+    first.destroy()
+    second.resetAndDestroy()
+    under.open()
+    expect((await service.ask("GET", "/foo")).status).toBe(200)
+    expect(lines.filter((line) => /"level":"(warn|error)"/.test(line))).toEqual([])
   })
 })
 

@@ -39,6 +39,10 @@ export function lifecycle(setting: Setting, serve: Serve): Lifecycle {
       socket.once("close", () => sockets.delete(socket))
     })
     await startListening(server, host, port)
+    server.on("error", (error: NodeJS.ErrnoException) => {
+      // A connection could not be accepted, for want of file descriptors mostly; the next one may.
+      setting.log?.error({ code: error.code }, "a connection could not be accepted")
+    })
     servers.push(server)
     return (server.address() as AddressInfo).port // it listens on TCP
   }
@@ -53,6 +57,10 @@ export function lifecycle(setting: Setting, serve: Serve): Lifecycle {
     listening = true
     const hosts = host === undefined || host === "localhost" ? loopback : [host]
     const opened = await openAll(hosts, port, open, () => undoListening(servers))
+    if (closed) {
+      await undoListening(servers)
+      throw new TypeError("The service was closed before it listened")
+    }
     setting.log?.debug?.({ port: opened, hosts }, "listening")
     return { port: opened }
   }
@@ -122,7 +130,7 @@ async function openAll(
 function startListening(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", reject)
-    server.listen({ host, port, backlog: 511, ipv6Only: host.includes(":") }, () => {
+    server.listen({ host, port, backlog: 511 }, () => {
       server.off("error", reject)
       resolve()
     })

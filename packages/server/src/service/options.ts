@@ -91,6 +91,8 @@ export interface Setting {
   readonly now: () => number
   /** Set once, when the service begins to stop. */
   draining: boolean
+  /** When each kind of failure was logged last, and how often it came since without being logged. */
+  readonly told: Map<string, { at: number; untold: number }>
 }
 
 /**
@@ -108,6 +110,7 @@ export function settle(store: Store, options: ServiceOptions): Setting {
     log,
     now: clock ? () => clock.now() : Date.now,
     draining: false,
+    told: new Map(),
   }
 }
 

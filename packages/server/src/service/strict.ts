@@ -124,10 +124,11 @@ async function onMatch<Result extends Outcome | DeleteOutcome>(
 // A tag of another form is none of ours, and stands for nothing.
 const versionForm = /^[\w-]{1,64}$/
 
-function writeOptions(call: Call): SetOptions {
+function writeOptions(call: Call): SetOptions | undefined {
   const version = field(call, headers.version)
   const ttl = field(call, headers.ttl)
   const owner = field(call, headers.owner)
+  if (version === undefined && ttl === undefined && owner === undefined) return undefined
   return {
     ...(version === undefined ? {} : { version }),
     ...(ttl === undefined ? {} : { expiresAt: endOf(ttl, call.setting.now()) }),
