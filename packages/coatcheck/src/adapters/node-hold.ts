@@ -31,6 +31,8 @@ export interface Hold {
   vary: string
   readonly cookies: string[]
   problem: ProblemReply | null
+  /** Nobody will go on with the application's reply. */
+  handlerFailed: boolean
   readonly errors: unknown[]
   readonly queue: { readonly method: keyof Methods; readonly args: unknown[] }[]
   /** What the response did before. */
@@ -57,6 +59,7 @@ export function holdReply(response: ServerResponse, reporter: Reporter): Hold {
     vary: "",
     cookies: [],
     problem: null,
+    handlerFailed: false,
     errors: [],
     queue: [],
     original: { writeHead, write, flushHeaders, end },
@@ -81,13 +84,14 @@ export function hasLeft({ state }: Hold): boolean {
  */
 export function failReply(hold: Hold, error: unknown): void {
   const { response, reporter } = hold
+  hold.handlerFailed = true
   if (hold.state === "open") {
     fail(hold, error)
     begin(hold)
     return
   }
-  // Who goes on setting headers after his reply was replaced has done nothing wrong.
-  if (hold.state === "replaced" && hasCode(error, "ERR_HTTP_HEADERS_SENT")) return
+  // Who goes on with a reply that was replaced has done nothing wrong.
+  if (hold.state === "replaced" && isLateCall(error)) return
   if (!response.writableEnded && hold.state === "pending") hold.problem ??= problemReply(error)
   if (!response.writableEnded && hold.state === "released") response.destroy()
   reporter.onError(error)
@@ -137,7 +141,7 @@ function pass(hold: Hold, method: keyof Methods, args: unknown[]): unknown {
     hold.queue.push({ method, args })
     if (method === "end") Object.defineProperty(response, "writableEnded", yes)
   }
-  return method === "write" ? state === "replaced" : response
+  return method === "write" ? false : response
 }
 
 // The getters on the prototype would say no while calls queue up. What the application sees is what it would see, had they gone
@@ -203,8 +207,8 @@ function release(hold: Hold): void {
     replay(hold)
   } else sendProblem(hold, hold.problem)
   for (const error of hold.errors) reporter.onError(error)
-  const waits = queue.some(({ method }) => method === "write") && !queue.some(({ method }) => method === "end")
-  if (waits && !response.writableNeedDrain) process.nextTick(() => response.emit("drain"))
+  const waits = queue.some(({ method }) => method === "write") && !response.writableEnded && !response.writableNeedDrain
+  if (waits && hold.problem === null) process.nextTick(() => response.emit("drain"))
 }
 
 function replay(hold: Hold): void {
@@ -223,12 +227,22 @@ function replay(hold: Hold): void {
 }
 
 function sendProblem(hold: Hold, problem: ProblemReply): void {
-  const { response } = hold
+  const { response, original, queue } = hold
+  const { method, httpVersionMajor } = response.req
   takeProblem(response, problem)
   addFields(response, fieldsOf(hold), hold.reporter)
-  hold.original.end.call(response, response.req.method === "HEAD" ? undefined : problem.body)
+  const isWhole = hold.handlerFailed || queue.some((call) => call.method === "end")
+  if (isWhole || method === "HEAD" || httpVersionMajor !== 1) {
+    original.end.call(response, method === "HEAD" ? undefined : problem.body)
+  } else {
+    // Whoever still feeds this reply must learn that nobody takes any more, and a stream learns that from a connection that
+    // closes: ended by somebody else, it would leave its source, a file perhaps, open for ever.
+    response.setHeader("Connection", "close")
+    original.writeHead.call(response, problem.status)
+    original.write.call(response, problem.body, () => response.destroy())
+  }
   hold.state = "replaced"
-  for (const { args } of hold.queue) swallow(args)
+  for (const { args } of queue) swallow(args)
 }
 
 const fieldsOf = ({ cookies, vary, committers }: Hold): ReplyFields => ({
@@ -248,6 +262,8 @@ function checkChunk(chunk: unknown): void {
   throw codedError(TypeError, "ERR_INVALID_ARG_TYPE", "A chunk must be a string or a Uint8Array")
 }
 
-function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && "code" in error && error.code === code
+const lateCalls = ["ERR_HTTP_HEADERS_SENT", "ERR_STREAM_PREMATURE_CLOSE", "ERR_STREAM_DESTROYED"]
+
+function isLateCall(error: unknown): boolean {
+  return error instanceof Error && "code" in error && lateCalls.includes(String(error.code))
 }

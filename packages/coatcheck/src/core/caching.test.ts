@@ -70,7 +70,17 @@ describe("Cache-Control without our cookie", () => {
 
 it("CCH-01, CCH-03: whatever the application said, no shared cache may keep the page", () => {
   const sharing = ["public", "PUBLIC", " public ", "s-maxage=9", "S-MaxAge=9", 'no-cache="public, s-maxage=1"']
-  const others = ["max-age=9", "no-cache", 'private="a"', "private", "no-store", "immutable", "must-understand", "", '"']
+  const others = [
+    "max-age=9",
+    "no-cache",
+    'private="a"',
+    "private",
+    "no-store",
+    "immutable",
+    "must-understand",
+    "",
+    '"',
+  ]
   const directive = fc.constantFrom(...sharing, ...others)
   fc.assert(
     fc.property(fc.array(directive, { maxLength: 8 }), fc.boolean(), (directives, setsCookie) => {

@@ -21,7 +21,7 @@ export const manyHeaders: readonly (readonly [name: string, value: string])[] = 
 
 /** Pages that don't touch the session. */
 const plainPages: Readonly<Record<string, (call: SuiteCall) => SuiteReply | Promise<SuiteReply>>> = {
-  "/plain": () => ({ body: "plain" }),
+  "/plain": () => ({ body: "untouched" }),
   "/echo": async (call) => ({ body: await call.text() }),
   "/theirs": () => ({ headers: [["Vary", "Accept"]], body: "theirs" }),
 }

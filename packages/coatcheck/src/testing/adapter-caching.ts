@@ -80,7 +80,7 @@ export const cachingCases: readonly AdapterCase[] = [
         const values = reply.all(name)
         if (name === "Vary") assert.deepEqual(values, ["Accept-Language, Cookie"])
         else if (name === "Set-Cookie") assert.deepEqual(values.slice(0, theirs.length), theirs)
-        else assert.equal(values.join(), theirs.join())
+        else assert.equal(values.join(", "), theirs.join(", "))
       }
       assert.equal(reply.all("set-cookie").length, isNew ? 3 : 2)
     }

@@ -77,7 +77,13 @@ export const wireCases: readonly AdapterCase[] = [
         ].join(""),
       )
       assert.equal(statusLines(received).length, 5)
-      assert.deepEqual(received.match(/Count: \d|plain|false/g), ["Count: 2", "plain", "Count: 1", "false", "plain"])
+      assert.deepEqual(received.match(/Count: \d|untouched|false/g), [
+        "Count: 2",
+        "untouched",
+        "Count: 1",
+        "false",
+        "untouched",
+      ])
     },
   ),
 
