@@ -81,8 +81,10 @@ function beginWhole(call: Call, status: number, type: string, body: string, more
 
 // The route is told by its kind: keys, values, credentials and whatever else a client can write never reach a log.
 function told(call: Call, status: number): void {
-  const { log } = call.setting
-  if (log?.debug === undefined) return
+  if (call.startedAt === 0) return
   const ms = Math.round((performance.now() - call.startedAt) * 1_000) / 1_000
-  log.debug({ method: call.method, route: call.route.kind, status, ms, as: call.token?.name }, "request")
+  call.setting.log?.debug?.(
+    { method: call.method, route: call.route.kind, status, ms, as: call.token?.name },
+    "request",
+  )
 }

@@ -156,6 +156,13 @@ describe("the log", () => {
     ])
   })
 
+  it("is not given requests when its level is above debug", async () => {
+    const { log, lines } = keptLog()
+    const { ask } = await serve({ log: { ...log, isLevelEnabled: (level) => level !== "debug" } })
+    await ask("GET", "/foo")
+    expect(lines.filter((line) => line.includes('"request"'))).toEqual([])
+  })
+
   it("X4: a failure is told with the driver's code and without its words", async () => {
     const { log, lines } = keptLog()
     const cause = Object.assign(new Error(leak), { code: "SQLITE_FULL" })

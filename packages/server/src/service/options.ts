@@ -13,6 +13,8 @@ export interface Logger {
   error(fields: object, message: string): void
   /** Gets a line for each request. Left out: requests are not told. */
   debug?(fields: object, message: string): void
+  /** Where it is there and false for "debug", requests are not even timed. */
+  isLevelEnabled?(level: string): boolean
 }
 
 /** How much one client may ask of the service, and how long it may take. */

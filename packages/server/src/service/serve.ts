@@ -16,7 +16,7 @@ import { allMethods, sendAllowed, sendFailure, sendNotFound } from "./failure.ts
 import { health, ready } from "./health.ts"
 import { originForm, type Refusal, refuse } from "./hosts.ts"
 import { lifecycle } from "./lifecycle.ts"
-import { type ListenOptions, type ServiceOptions, type Setting, settle } from "./options.ts"
+import { type ListenOptions, type Logger, type ServiceOptions, type Setting, settle } from "./options.ts"
 import { record } from "./strict.ts"
 import { records } from "./records.ts"
 import { findToken } from "./tokens.ts"
@@ -72,7 +72,7 @@ async function answer(
     token: null,
     waits,
     last: false,
-    startedAt: setting.log?.debug ? performance.now() : 0,
+    startedAt: isLogged(setting.log) ? performance.now() : 0,
   }
   try {
     if (!isAdmitted(call)) return
@@ -85,6 +85,10 @@ async function answer(
   }
 }
 const nothing: Route = { kind: "nothing" }
+
+function isLogged(log: Logger | undefined): boolean {
+  return log?.debug !== undefined && log.isLevelEnabled?.("debug") !== false
+}
 
 // Whether it is a request that the service listens to at all. What is wrong with a message's frame may be wrong with the next one
 // on the connection too, so that is closed.
