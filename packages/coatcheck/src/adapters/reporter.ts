@@ -6,9 +6,9 @@ export interface ReporterOptions {
    * Gets what a handler threw, and what kept a session from being kept (not conflicts, which are ordinary). The reply has left
    * by then. Default: console.error.
    */
-  readonly onError?: (error: unknown) => void
+  readonly onError?: (error: unknown) => unknown
   /** Gets a sentence, once each, when the application's reply had to be changed. Default: console.warn. */
-  readonly warn?: (message: string) => void
+  readonly warn?: (message: string) => unknown
 }
 
 /** Reports that can't fail. */

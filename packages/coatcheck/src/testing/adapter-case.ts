@@ -10,7 +10,7 @@ import { type ClientReply, type ClientRequest, sendBytes, sendRequest } from "./
 import type { AdapterCase, AdapterHarness, SuiteData } from "./adapter-harness.ts"
 import { type CookieJar, cookieJar } from "./cookie-jar.ts"
 import { type FakeClock, fakeClock } from "./fake-clock.ts"
-import { type TrialStore, trialStore } from "./trial-store.ts"
+import { type TrialStore, trialStore } from "./adapter-store.ts"
 
 /** Settings that a case asks for. */
 export interface BenchSettings {
