@@ -133,7 +133,7 @@ describe("messages that are no good HTTP", () => {
 describe("clients that are slow", () => {
   const limits = { headersMs: 50, requestMs: 100, keepAliveMs: 50 }
 
-  it("PRS-03: half a header block is answered by 408 when its time is over", async () => {
+  it("PRS-03 REL-09: half a header block is answered by 408 when its time is over", async () => {
     const { raw, ask } = await serve({ limits })
     expect(await raw("GET / HTTP/1.1\r\nHo")).toMatch(/^HTTP\/1\.1 408 [^]*"status":408/)
     expect((await ask("GET", "/-/health")).status).toBe(200)

@@ -329,7 +329,7 @@ describe("reading and deleting", () => {
     }
   })
 
-  it("K11: a path that is no UTF-8, or holds what no key can, is refused", async () => {
+  it("K11 KVS-11: a path that is no UTF-8, or holds what no key can, is refused", async () => {
     const { ask } = await serve()
     for (const path of [
       "/%",
