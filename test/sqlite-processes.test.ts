@@ -1,0 +1,163 @@
+// Several processes on one SQLite file, real ones: what one writes the others see, conditions hold between them, and a process that
+// is killed takes nothing with it that was acknowledged.
+
+import { type ChildProcess, fork } from "node:child_process"
+import { once } from "node:events"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { openStore } from "coatcheck/open"
+import { afterEach, describe, expect, it } from "vitest"
+import { root, sourceFlags } from "./support/processes.ts"
+import type { StoreCommand } from "./support/store-worker.ts"
+
+const cleanups: (() => Promise<unknown>)[] = []
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+})
+
+async function newFile(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "coatcheck-processes-"))
+  cleanups.push(() => rm(folder, { recursive: true, force: true }))
+  return `sqlite:${join(folder, "store.db")}?deadline=20s`
+}
+
+interface Worker {
+  readonly child: ChildProcess
+  ask(command: StoreCommand): Promise<unknown>
+  /** Ends it without a word, and waits for its end. */
+  kill(): Promise<void>
+}
+
+/** A process that has the store open; perhaps one that can write no file longer than so many KiB. */
+async function startWorker(url: string, fileKiB?: number): Promise<Worker> {
+  const file = join(root, "test/support/store-worker.ts")
+  const limited = fileKiB && {
+    execPath: "/bin/sh",
+    execArgv: ["-c", `ulimit -f ${fileKiB * 2}; exec "$0" "$@"`, process.execPath, ...sourceFlags],
+  }
+  const child = fork(file, [url], {
+    cwd: root,
+    execArgv: [...sourceFlags],
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+    ...limited,
+  })
+  const kill = async (): Promise<void> => {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const ended = once(child, "exit")
+    child.kill("SIGKILL")
+    await ended
+  }
+  cleanups.push(kill)
+  await answer(child)
+  return {
+    child,
+    kill,
+    ask(command) {
+      const answered = answer(child)
+      child.send(command)
+      return answered
+    },
+  }
+}
+
+/** The next message; rejects when the process ends instead. */
+async function answer(child: ChildProcess): Promise<unknown> {
+  const stop = new AbortController()
+  const { signal } = stop
+  const ended = once(child, "exit", { signal }).then(([code]) => {
+    throw new Error(`The worker ended with ${String(code)}`)
+  })
+  const [message] = (await Promise.race([once(child, "message", { signal }), ended])) as [unknown] // the other one only throws
+  stop.abort()
+  ended.catch(() => {}) // stopped, so it rejects, and nobody waits for it any more
+  return message
+}
+
+describe("two processes on one SQLite file", () => {
+  it("STO-14 KVS-02 SES-15 S11: see each other's writes, lose no increment, and one alone wins an insert", async () => {
+    const url = await newFile()
+    const [a, b] = await Promise.all([startWorker(url), startWorker(url)])
+
+    for (const [writer, reader] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      for (let round = 0; round < 20; round++) {
+        const written = await writer.ask({ do: "set", key: "seen", value: String(round) })
+        const { version } = written as { version: string }
+        expect(await reader.ask({ do: "get", key: "seen" })).toMatchObject({ value: String(round), version })
+      }
+    }
+
+    await a.ask({ do: "set", key: "n", value: "0" })
+    const counting = { do: "count", key: "n", times: 25, clients: 8 } as const
+    const conflicts = await Promise.all([a.ask(counting), b.ask(counting)])
+    expect(await a.ask({ do: "get", key: "n" })).toMatchObject({ value: "400" })
+    expect(Math.max(...(conflicts as number[]))).toBeGreaterThan(0)
+
+    const wins = await Promise.all([
+      a.ask({ do: "insert", prefix: "won-", count: 200, value: '"a"' }),
+      b.ask({ do: "insert", prefix: "won-", count: 200, value: '"b"' }),
+    ])
+    const [byA, byB] = wins as [string[], string[]]
+    expect([...byA, ...byB].toSorted()).toEqual(Array.from({ length: 200 }, (_, at) => `won-${at}`).toSorted())
+    const store = await openStore(url)
+    for (const [keys, value] of [
+      [byA, '"a"'],
+      [byB, '"b"'],
+    ] as const) {
+      for (const key of keys) expect(await store.get(key)).toMatchObject({ value })
+    }
+    await store.close()
+    expect(await a.ask({ do: "close" }).catch((error: unknown) => String(error))).toMatch(/ended with 0/)
+    expect(await b.ask({ do: "get", key: "n" })).toMatchObject({ value: "400" })
+  }, 60_000)
+
+  it("K14 F-KILL-3: killed in the middle of its writes, a process loses none that was acknowledged", async () => {
+    const url = await newFile()
+    for (let round = 0; round < 5; round++) {
+      const worker = await startWorker(url)
+      const acknowledged: number[] = []
+      const enough = 100 + Math.floor(Math.random() * 400)
+      const killed = new Promise<void>((resolve, reject) => {
+        worker.child.on("message", (n: number) => {
+          acknowledged.push(n)
+          if (acknowledged.length === enough) worker.kill().then(resolve, reject)
+        })
+      })
+      worker.child.send({ do: "write", prefix: `round-${round}-` } satisfies StoreCommand)
+      await killed
+      const begun = performance.now()
+      const store = await openStore(url)
+      expect(performance.now() - begun).toBeLessThan(2_000)
+      expect(acknowledged.length).toBeGreaterThanOrEqual(enough)
+      for (const n of acknowledged) {
+        expect(await store.get(`round-${round}-${n}`)).toMatchObject({ value: String(n) })
+      }
+      await store.close()
+    }
+  }, 120_000)
+
+  it("F-FULL-3: when the file can't grow, writes fail, reads go on, the process lives, and all that was acknowledged is there", async () => {
+    const url = await newFile()
+    const worker = await startWorker(url, 400)
+    const acknowledged: number[] = []
+    const code = await new Promise((resolve) => {
+      worker.child.on("message", (message: number | string) => {
+        if (typeof message === "number") acknowledged.push(message)
+        else resolve(message)
+      })
+      worker.child.send({ do: "write", prefix: "k" } satisfies StoreCommand)
+    })
+    expect(["full", "unavailable"]).toContain(code)
+    worker.child.removeAllListeners("message")
+    expect(await worker.ask({ do: "get", key: "k0" })).toMatchObject({ value: "0" })
+    await worker.kill()
+    expect(acknowledged.length).toBeGreaterThan(16)
+    const store = await openStore(url)
+    for (const n of acknowledged) expect(await store.get(`k${n}`)).toMatchObject({ value: String(n) })
+    expect((await store.set("more", "1")).ok).toBe(true)
+    await store.close()
+  }, 60_000)
+})
