@@ -15,7 +15,7 @@ import {
 import type { StoreSetup } from "./store-case.ts"
 import { storeCases } from "./store-suite.ts"
 
-/** A store as somebody else would write it: a map, and the contract's own helpers. */
+/** A store as somebody else would write it: a map, and the checks that all stores share. */
 function mapStore({ clock }: StoreSetup): Store {
   const map = new Map<string, Entry>()
   let open = true
