@@ -453,7 +453,7 @@ describe.each(kinds)("a commit that is %s", (_kind, committerOf) => {
         async (_, response) => {
           const endless = new Readable({
             read() {
-              this.push(Buffer.alloc(65_536))
+              setImmediate(() => this.push(Buffer.alloc(65_536)))
             },
           })
           await pipeline(endless, response).catch(() => undefined)

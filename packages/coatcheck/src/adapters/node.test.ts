@@ -204,6 +204,23 @@ describe("sessions on it", () => {
     expect([reply.body, reply.all("set-cookie").length]).toEqual(["true", 1])
   })
 
+  it("opened by a middleware and by the handler behind a second adapter, it is the same session", async () => {
+    const sessions = counting()
+    const handle = nodeAdapter(sessions)
+    const inner = handle(async (request, response) => {
+      const session = await sessions.open(request)
+      session.data.count = (session.data.count ?? 0) + 1
+      response.end(String(session.data.count))
+    })
+    const outer = handle(async (request, response) => {
+      const session = await sessions.open(request)
+      session.data.count = 41
+      inner(request, response)
+    })
+    const reply = await sendRequest(await listen(createServer(outer)), {})
+    expect([reply.body, reply.all("set-cookie").length]).toEqual(["42", 1])
+  })
+
   it("two session systems share a request, through one adapter or through two", async () => {
     const [sessions, more] = [counting(), createSessions({ store: memoryStore(), cookie: { name: "more" } })]
     const [one, two] = [nodeAdapter(sessions), nodeAdapter(more)]

@@ -117,16 +117,20 @@ describe("reading a Cookie field", () => {
     expect(readCookies(`sid=${"x".repeat(9_000)}`, "sid")).toEqual([])
   })
 
-  it("PRS-04: hostile fields of 16 KiB cost next to nothing", () => {
-    const hostile = ["a=;", '"', ";", "\\", " ", "\t", "sid=", "sid", "sid =;", "; sid", "sid=\u0000;"].map((part) =>
-      part.repeat(Math.ceil(16_384 / part.length)),
-    )
-    for (const header of hostile) {
-      readCookies(header, "sid")
-      const before = process.cpuUsage()
-      for (let round = 0; round < 100; round++) readCookies(header, "sid")
-      // A quadratic reader takes a hundred times as long; the promise is 1 ms for one.
-      expect(process.cpuUsage(before).user / 100, JSON.stringify(header.slice(0, 8))).toBeLessThan(1_000)
+  it("PRS-04: hostile fields cost no more than their length", () => {
+    /** The shortest time for a hundred reads, in ns. */
+    const cost = (header: string): number => {
+      const rounds = Array.from({ length: 7 }, () => {
+        const start = process.hrtime.bigint()
+        for (let i = 0; i < 100; i++) readCookies(header, "sid")
+        return Number(process.hrtime.bigint() - start)
+      })
+      return Math.min(...rounds)
+    }
+    for (const part of ["a=;", '"', ";", "\\", " ", "\t", "sid=", "sid", "sid =;", "; sid", "sid=\u0000;", " ;sid=a"]) {
+      const short = part.repeat(Math.ceil(16_384 / part.length))
+      // Eight times the length costs eight times as much at the most; a quadratic reader would take sixty-four times as long.
+      expect(cost(short.repeat(8)), JSON.stringify(part)).toBeLessThan(Math.max(24 * cost(short), 1_000_000))
     }
   })
 
@@ -140,9 +144,26 @@ describe("reading a Cookie field", () => {
     )
   })
 
-  it("never throws, whatever the field", () => {
+  it("CKI-11: never throws, whatever the field", () => {
+    const parts = fc.constantFrom(
+      "a",
+      "=",
+      ";",
+      " ",
+      "\t",
+      '"',
+      "\\",
+      ",",
+      "b",
+      "\0",
+      "\u007f",
+      "\u00a0",
+      "\u00ff",
+      "\ud800",
+      "😀",
+    )
     fc.assert(
-      fc.property(fc.string({ unit: "binary", maxLength: 300 }), (header) => {
+      fc.property(fc.string({ unit: parts, maxLength: 60 }), (header) => {
         for (const value of readCookies(header, "a")) expect(value).toMatch(/^[\x21-\x7e]*$/)
       }),
     )
@@ -308,6 +329,8 @@ describe("writing a Set-Cookie field", () => {
     let written = 0
     fc.assert(
       fc.property(options, values, fc.option(fc.nat(longestMaxAge)), (chosen, value, maxAge) => {
+        // set-cookie-parser drops names that are on every object, as a matter of its own.
+        fc.pre(!(chosen.name in {}))
         let field: string
         try {
           field = serializeCookie(cookieSettings(chosen), true, value, maxAge)

@@ -127,11 +127,39 @@ describe("the guard", () => {
   })
 
   it("CSR-02: only the exact origin passes, whatever else is sent", () => {
+    const words = [
+      "https://",
+      "http://",
+      "//",
+      "HTTPS://",
+      "app",
+      "App",
+      ".",
+      "example",
+      "evil.test",
+      ":443",
+      ":0443",
+      ":",
+      "8",
+      "/",
+      "@",
+    ]
+    const origins = fc.array(fc.constantFrom(...words, "null", " ", ",", "\t", "\u0000", "%2e", "аpp"), {
+      maxLength: 6,
+    })
+    const own = fc.constant(["https://", "app", ".", "example"])
     fc.assert(
-      fc.property(fc.oneof(fc.string(), fc.webUrl()), (origin) => {
-        const passes = verdict({ origin }) === null
-        expect(passes).toBe(/^https:\/\/app\.example(:0*443)?$/i.test(origin))
-      }),
+      fc.property(
+        fc.oneof(
+          origins,
+          fc.tuple(own, origins).map((both) => both.flat()),
+        ),
+        (parts) => {
+          const origin = parts.join("")
+          expect(verdict({ origin }) === null).toBe(/^https:\/\/app\.example(:0*443)?$/i.test(origin))
+        },
+      ),
+      { numRuns: 500 },
     )
   })
 
