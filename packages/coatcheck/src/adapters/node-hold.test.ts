@@ -446,26 +446,38 @@ describe.each(kinds)("a commit that is %s", (_kind, committerOf) => {
     expect(errors).toHaveLength(1)
   })
 
-  it("ERR-02: a pipeline into a replaced reply ends", async () => {
-    const ended = gate()
-    const port = await serve(
-      withSession(
-        async (_, response) => {
-          const endless = new Readable({
-            read() {
-              setImmediate(() => this.push(Buffer.alloc(65_536)))
-            },
-          })
-          await pipeline(endless, response).catch(() => undefined)
-          ended.release()
-        },
-        () => {
-          throw new CoatcheckError("unavailable", "down")
-        },
-      ),
-    )
-    expect((await sendRequest(port, {})).status).toBe(503)
-    await ended.commit()
+  it("ERR-02: whatever feeds a replaced reply is let go of", async () => {
+    const piece = Buffer.alloc(65_536)
+    async function* generated(closed: () => void): AsyncGenerator<Buffer> {
+      try {
+        for (;;) yield await new Promise<Buffer>((resolve) => setImmediate(() => resolve(piece)))
+      } finally {
+        closed()
+      }
+    }
+    const endless: readonly ((closed: () => void) => AsyncIterable<Buffer>)[] = [
+      (closed) =>
+        new Readable({
+          read() {
+            setImmediate(() => this.push(piece))
+          },
+        }).on("close", closed),
+      generated,
+    ]
+    for (const source of endless) {
+      const closed = gate()
+      const port = await serve(
+        withSession(
+          (_, response) => pipeline(source(closed.release), response),
+          () => {
+            throw new CoatcheckError("unavailable", "down")
+          },
+        ),
+      )
+      expect((await sendRequest(port, {})).status).toBe(503)
+      await closed.commit()
+    }
+    expect(errors).toHaveLength(2)
   })
 
   it("CKI-15: two session systems on one request are both kept, and both set their cookie", async () => {
