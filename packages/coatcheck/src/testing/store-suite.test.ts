@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, vi } from "vitest"
 import { type Entry, limits, type Store } from "../core/store.ts"
 import {
   checkDelete,
@@ -232,6 +232,14 @@ describe("the suite finds what a store gets wrong", () => {
     }
     const model = storeCases({ open }).at(-1)
     await expect(model?.run()).rejects.toThrow(/Counterexample/)
+  })
+
+  it("the model says what to install when fast-check is missing", async () => {
+    vi.doMock("fast-check", () => {
+      throw new Error("Cannot find package")
+    })
+    await expect(cases.at(-1)?.run()).rejects.toThrow(/npm install --save-dev fast-check/)
+    vi.doUnmock("fast-check")
   })
 })
 
