@@ -22,6 +22,9 @@ export interface Hold {
   readonly response: ServerResponse
   readonly reporter: Reporter
   readonly committers: Committer[]
+  /** How many of them have begun to commit, and how many of those have not answered yet. */
+  begun: number
+  waiting: number
   /**
    * open: nothing has left. pending: the commit is under way, calls queue up. released: calls pass. replaced: a problem was sent
    * in place of the application's reply, whose further calls are swallowed.
@@ -55,6 +58,8 @@ export function holdReply(response: ServerResponse, reporter: Reporter): Hold {
     response,
     reporter,
     committers: [],
+    begun: 0,
+    waiting: 0,
     state: "open",
     vary: "",
     cookies: [],
@@ -150,42 +155,43 @@ const yes: PropertyDescriptor = { value: true, configurable: true, enumerable: f
 
 function begin(hold: Hold): void {
   hold.state = "pending"
-  const waiting = commitFrom(hold, 0)
-  if (waiting === null) release(hold)
-  else {
-    Object.defineProperty(hold.response, "headersSent", yes)
-    void conclude(hold, waiting)
-  }
+  commitNew(hold)
+  if (hold.state === "pending") Object.defineProperty(hold.response, "headersSent", yes)
 }
 
-/** Commits sessions; null: all have answered at once. */
-function commitFrom(hold: Hold, first: number): Promise<ReplyChange>[] | null {
-  let waiting: Promise<ReplyChange>[] | null = null
-  for (const committer of first === 0 ? hold.committers : hold.committers.slice(first)) {
+/** Commits the sessions that have not been yet: all at first, and then those that were opened while others were being kept. */
+function commitNew(hold: Hold): void {
+  // One for this loop, so that nothing is released before all have begun.
+  hold.waiting = 1
+  for (const committer of hold.committers.slice(hold.begun)) {
+    hold.begun++
     try {
       const answer = committer.commit()
-      if ("then" in answer) (waiting ??= []).push(answer)
-      else note(hold, answer)
+      if ("then" in answer) {
+        hold.waiting++
+        answer.then(
+          (change) => {
+            note(hold, change)
+            arrive(hold)
+          },
+          (error: unknown) => {
+            fail(hold, error)
+            arrive(hold)
+          },
+        )
+      } else note(hold, answer)
     } catch (error) {
       fail(hold, error)
     }
   }
-  return waiting
+  arrive(hold)
 }
 
-// Never rejects: what fails in here ends as the reply and at onError. A session that was opened while others were being kept
-// still gets its turn.
-async function conclude(hold: Hold, first: readonly Promise<ReplyChange>[]): Promise<void> {
-  let waiting: readonly Promise<ReplyChange>[] | null = first
-  while (waiting !== null) {
-    const started = hold.committers.length
-    for (const answer of await Promise.allSettled(waiting)) {
-      if (answer.status === "fulfilled") note(hold, answer.value)
-      else fail(hold, answer.reason)
-    }
-    waiting = commitFrom(hold, started)
-  }
-  release(hold)
+function arrive(hold: Hold): void {
+  hold.waiting--
+  if (hold.waiting > 0) return
+  if (hold.begun < hold.committers.length) commitNew(hold)
+  else release(hold)
 }
 
 function note(hold: Hold, { setCookie }: ReplyChange): void {
