@@ -55,6 +55,13 @@ describe("what SQLite's errors mean", () => {
     ])
   })
 
+  it("the package says the extended code in a field of its own", () => {
+    const said = (errcode: number, sqliteExtendedCode: number) => Object.assign(error(errcode), { sqliteExtendedCode })
+    expect(needsRollback(said(8, 776))).toBe(true)
+    expect(commitFailure(said(10, 778)).code).toBe("unavailable")
+    expect(commitFailure(said(10, 1_034)).code).toBe("unknown-outcome")
+  })
+
   it("errors without a code are known by SQLite's sentence", () => {
     expect(isLocked(error(undefined, "database is locked"))).toBe(true)
     expect(storeFailure(error(undefined, "database disk image is malformed"), "list").code).toBe("corrupt")

@@ -2,8 +2,8 @@
 // @photostructure/sqlite has the same classes, and only then it has to be installed. Both are the same library, compiled into the
 // process: no server, no thread, and every call is synchronous.
 //
-// An error of either carries SQLite's own extended code as `errcode`; the low byte is the primary code. What the code promises
-// about the data decides ours: a write that could not begin or was undone is `unavailable` or `full`, damage is `corrupt`. Only a
+// An error of node:sqlite carries SQLite's extended code as `errcode`, one of the package as `sqliteExtendedCode`, if it carries one at
+// all; the low byte is the primary code. What the code promises about the data decides ours: a write that could not begin or was undone is `unavailable` or `full`, damage is `corrupt`. Only a
 // COMMIT whose sync failed leaves a doubt: the frames are in the log, and a crash before the next write may bring them to life.
 
 import { CoatcheckError, type ErrorCode } from "../errors.ts"
@@ -124,6 +124,7 @@ function primary(error: unknown): number {
 }
 
 function extended(error: unknown): number {
-  const { errcode, message } = (error ?? {}) as { errcode?: unknown; message?: unknown }
-  return typeof errcode === "number" ? errcode : (codeByMessage.get(message) ?? 0)
+  const said = (error ?? {}) as { errcode?: unknown; sqliteExtendedCode?: unknown; message?: unknown }
+  for (const code of [said.sqliteExtendedCode, said.errcode]) if (typeof code === "number") return code
+  return codeByMessage.get(said.message) ?? 0
 }

@@ -8,6 +8,7 @@ import type { StoreReport } from "../core/store.ts"
 import { fakeClock } from "../testing/fake-clock.ts"
 import { loadSqlite, type OpenDatabase } from "./sqlite-driver.ts"
 import { sqliteStore } from "./sqlite.ts"
+import { openFile } from "./sqlite-file.ts"
 
 let folder = ""
 let open: OpenDatabase
@@ -151,6 +152,88 @@ describe("a file that is not ours is refused and stays as it is", () => {
   it("a folder", async () => {
     const error: unknown = await sqliteStore(folder).catch((caught: unknown) => caught)
     expect(error).toMatchObject({ code: "unavailable", message: expect.stringContaining("it is no file") })
+  })
+})
+
+describe("a file that a crash left behind", () => {
+  it("F-KILL-1: is rolled back when somebody died in the middle of a transaction, and then looked at", async () => {
+    for (const [name, statement] of [
+      ["ours", "UPDATE entries SET record = record || 'x'"],
+      ["theirs", "UPDATE other SET record = record || 'x'"],
+    ] as const) {
+      const path = await goodFile(`died-${name}.db`)
+      const dead = join(folder, `dead-${name}.db`)
+      fs.copyFileSync(path, dead)
+      const db = open(dead, { readOnly: false })
+      db.exec("PRAGMA journal_mode = delete")
+      if (name === "theirs") db.exec("PRAGMA application_id = 7; ALTER TABLE entries RENAME TO other")
+      db.exec("PRAGMA cache_size = 1")
+      db.exec(`BEGIN; ${statement}`) // spills pages into the file before it ends
+      const copy = join(folder, `copy-${name}.db`)
+      for (const suffix of ["", "-journal"]) fs.copyFileSync(dead + suffix, copy + suffix)
+      db.exec("ROLLBACK")
+      db.close()
+      expect(fs.readFileSync(copy).equals(fs.readFileSync(dead))).toBe(false)
+      if (name === "theirs") {
+        await expect(sqliteStore(copy)).rejects.toMatchObject({ code: "corrupt" })
+      } else {
+        const store = await sqliteStore(copy, silent)
+        expect(await store.get("k7")).toMatchObject({ owner: "o" })
+        expect((await store.list({ limit: 1_000 })).entries).toHaveLength(200)
+        await store.close()
+      }
+    }
+  })
+})
+
+describe("what may happen between looking and opening", () => {
+  /** The driver, with something done before a statement. */
+  const before =
+    (pattern: RegExp, work: (sql: string) => void): OpenDatabase =>
+    (path, options) => {
+      const db = open(path, options)
+      const seen = (sql: string): string => {
+        if (pattern.test(sql)) work(sql)
+        return sql
+      }
+      return { exec: (sql) => db.exec(seen(sql)), prepare: (sql) => db.prepare(seen(sql)), close: () => db.close() }
+    }
+
+  it("another process makes the empty file its own, or something else of it", async () => {
+    const good = fs.readFileSync(await goodFile("good.db"))
+    const foreign = join(folder, "foreign.db")
+    const db = open(foreign, { readOnly: false })
+    db.exec("CREATE TABLE theirs (a)")
+    db.close()
+    const path = join(folder, "taken.db")
+    const taken = before(/BEGIN EXCLUSIVE/, () => fs.writeFileSync(path, fs.readFileSync(foreign)))
+    await expect(openFile(taken, path, fakeClock())).rejects.toMatchObject({ code: "corrupt" })
+    expect(fs.readFileSync(path).equals(fs.readFileSync(foreign))).toBe(true)
+    const other = join(folder, "made.db")
+    const made = before(/BEGIN EXCLUSIVE/, () => fs.writeFileSync(other, good))
+    const connection = await openFile(made, other, fakeClock())
+    expect(connection.prepare("SELECT count(*) AS n FROM entries").get()).toEqual({ n: 200 })
+    connection.close()
+  })
+
+  it("the file system knows no shared memory, or its disk fails", async () => {
+    const path = await goodFile("nfs.db")
+    const without: OpenDatabase = (name, options) => {
+      const db = open(name, options)
+      const answer = (sql: string): string => (sql.includes("= WAL") ? "SELECT 'delete' AS journal_mode" : sql)
+      return { exec: (sql) => db.exec(sql), prepare: (sql) => db.prepare(answer(sql)), close: () => db.close() }
+    }
+    await expect(openFile(without, path, fakeClock())).rejects.toMatchObject({
+      code: "unavailable",
+      message: expect.stringContaining("local disk"),
+    })
+    const failing = before(/BEGIN IMMEDIATE/, () => {
+      throw Object.assign(new Error("disk I/O error"), { errcode: 10 })
+    })
+    await expect(openFile(failing, path, fakeClock())).rejects.toMatchObject({
+      code: "unavailable",
+      cause: { errcode: 10 },
+    })
   })
 })
 

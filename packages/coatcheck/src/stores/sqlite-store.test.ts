@@ -172,6 +172,19 @@ describe("calls of one tick share a transaction", () => {
   })
 })
 
+describe("closing", () => {
+  it("reports a log that can't be moved into the file, and closes; nothing is lost", async () => {
+    const { store, path, reports, watch } = await rig()
+    await store.set("k", "1")
+    watch((sql) => {
+      if (sql.includes("wal_checkpoint")) throw sqliteError(IO_ERROR_WRITE)
+    })
+    await store.close()
+    expect(reports).toMatchObject([{ store: "sqlite", kind: "background", cause: { errcode: IO_ERROR_WRITE } }])
+    expect(await (await rig(path)).store.get("k")).toMatchObject({ value: "1" })
+  })
+})
+
 describe("another process holds the lock", () => {
   it("F-CONC-3: a write waits without holding the event loop, and goes through when the lock is free", async () => {
     const { store, clock, other } = await rig()
