@@ -6,7 +6,7 @@
 // that belong together. Where the whole is not enough, the rule may be a function, or the change be made by `update`.
 
 import { CoatcheckError } from "../errors.ts"
-import type { SessionData } from "./record.ts"
+import { isObject, type SessionData } from "./record.ts"
 
 /**
  * What happens to a key that two requests changed.
@@ -107,10 +107,13 @@ function textOf(value: unknown): string {
   return JSON.stringify(value) ?? "undefined"
 }
 
+/** Whether two JSON values are the same, in whatever order their members come. */
 function same(a: unknown, b: unknown): boolean {
   if (a === b) return true
-  if (typeof a !== "object" || typeof b !== "object") return false
-  return textOf(a) === textOf(b)
+  if (isList(a) && isList(b)) return a.length === b.length && a.every((element, i) => same(element, b[i]))
+  if (!isObject(a) || !isObject(b)) return false
+  const keys = Object.keys(a)
+  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && same(a[key], b[key]))
 }
 
 function own(data: SessionData, key: string): unknown {

@@ -119,7 +119,8 @@ function hasForbiddenName(text: string): boolean {
   return found
 }
 
-// Every level and every member takes at least two characters, so a text this short can't be over either bound by enough to hurt.
+// Each value follows an opening bracket or a comma, so these count values. Every level and every member takes at least two
+// characters, so a short text can't be over either bound by enough to hurt.
 function withinBounds(text: string): boolean {
   if (text.length <= MAX_DEPTH * 2) return true
   let depth = 0
@@ -131,7 +132,7 @@ function withinBounds(text: string): boolean {
         break
       case 91 /* [ */:
       case 123 /* { */:
-        if (++depth > MAX_DEPTH) return false
+        if (++depth > MAX_DEPTH || ++members > MAX_MEMBERS) return false
         break
       case 93 /* ] */:
       case 125 /* } */:
