@@ -1,7 +1,20 @@
 // A browser as far as sessions see one: it keeps the last cookie it was given and brings it to each request. Requests are made by
 // hand here, without an adapter: an Exchange goes in, and what the commit says of the reply comes out.
 
-import type { Clock, Committer, Exchange, Session, Sessions } from "coatcheck"
+import {
+  type Clock,
+  type Committer,
+  createSessions,
+  type Exchange,
+  type Session,
+  type SessionData,
+  type SessionEvent,
+  type Sessions,
+  type SessionsOptions,
+  type Store,
+} from "coatcheck"
+import { memoryStore } from "coatcheck/memory"
+import { type FakeClock, type FaultyStore, fakeClock, faultyStore } from "coatcheck/testing"
 
 /** One request under way. */
 export interface Visit<Data extends object> {
@@ -74,6 +87,53 @@ export function request({ cookie = null, secure = false }: { cookie?: string | n
   }
 }
 
+/** Sessions over a memory store that fails on command, a clock that stands still, and all that they tell. */
+export interface SessionBench<Data extends object> {
+  readonly sessions: Sessions<Data>
+  /** The store itself; looking here counts as no call. */
+  readonly inner: Store
+  readonly faulty: FaultyStore
+  readonly clock: FakeClock
+  readonly events: SessionEvent[]
+  /** The same sessions as another process has them: another system over the same data, with its own faulty store. */
+  another(options?: Partial<SessionsOptions<Data>>): SessionBench<Data>
+  /** The calls of the store since the last time this was asked: "get 1, set 1". */
+  calls(): string
+  /** What the store holds, one text a record. */
+  records(): Promise<string[]>
+}
+
+export function sessionBench<Data extends object = SessionData>(
+  options: Partial<SessionsOptions<Data>> = {},
+  clock: FakeClock = fakeClock(),
+  inner: Store = memoryStore({ clock }),
+): SessionBench<Data> {
+  const faulty = faultyStore(inner)
+  const events: SessionEvent[] = []
+  const onEvent = (event: SessionEvent): number => events.push(event)
+  const settings = { store: faulty.store, clock, onEvent, ...options } as unknown as SessionsOptions
+  let before = { ...faulty.calls }
+  return {
+    // The compiler checks that data is JSON where it knows its type; here every caller brings another one.
+    sessions: createSessions(settings) as unknown as Sessions<Data>,
+    inner,
+    faulty,
+    clock,
+    events,
+    another: (changes = {}) => sessionBench({ ...options, ...changes }, clock, inner),
+    calls() {
+      const counts = Object.entries(faulty.calls).map(
+        ([verb, count]) => [verb, count - before[verb as keyof typeof before]] as const,
+      )
+      before = { ...faulty.calls }
+      return counts.flatMap(([verb, count]) => (count > 0 ? [`${verb} ${count}`] : [])).join(", ")
+    },
+    async records() {
+      return (await inner.list({ limit: 1_000 })).entries.map(({ value }) => value)
+    },
+  }
+}
+
 /** Time that passes only while somebody sleeps, and then at once. */
 export function hastyClock(start = 1_795_176_000_000): Clock & { advance(ms: number): void } {
   let now = start
@@ -97,6 +157,13 @@ export async function rejection(promise: Promise<unknown>): Promise<unknown> {
     return error
   }
   throw new Error("expected a rejection")
+}
+
+/** What some query builders hand out: no promise, but awaited like one. */
+export function thenable(then: unknown): object {
+  const made = {}
+  Reflect.set(made, "then", then)
+  return made
 }
 
 /** A generator of numbers in [0, 1) from a seed (mulberry32): the same seed gives the same run. */

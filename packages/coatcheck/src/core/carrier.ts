@@ -18,12 +18,18 @@ export interface Kept {
 export type Fate<T> = T | "gone"
 
 export interface Carrier {
+  /** Whether a change still reaches the session when the reply's headers have left. */
+  readonly afterReply: boolean
   /** The session that one of the cookie's values leads to; tells events about what it refuses. */
   find(values: readonly string[], prefixed: boolean): Promise<Kept | null>
   /** Keeps a new session under a new id. */
   create(record: SessionRecord, expiresAt: number): Promise<Kept>
-  /** Puts a change on the newest version. @throws CoatcheckError `ended` when there is none any more. */
-  write(kept: Kept, change: Change): Promise<Kept>
+  /**
+   * Puts a change on the newest version. A plain answer where nothing has to be waited for.
+   *
+   * @throws CoatcheckError `ended` when there is none any more.
+   */
+  write(kept: Kept, change: Change): Kept | Promise<Kept>
   /** Moves the end. */
   touch(kept: Kept, expiresAt: number): Promise<Fate<Kept>>
   /** A new id for the session, with this change on its newest version; the old id is dead afterwards. */

@@ -3,11 +3,12 @@
 
 import { endedError } from "./ended.ts"
 import { mergeInto, type Rules } from "./merge.ts"
-import { parseRecord, recordText, type SessionData, type SessionRecord, textUnlessSame } from "./record.ts"
+import { isObject, parseRecord, recordText, type SessionData, type SessionRecord, textUnlessSame } from "./record.ts"
+import { refusePromise } from "./synchronous.ts"
 
 /** A record under work. */
 export interface Draft {
-  readonly record: SessionRecord
+  record: SessionRecord
   /** The text it was made from, with what is on its way to the carrier already. */
   base: string
 }
@@ -41,28 +42,69 @@ export function mergeText(
  *
  * @throws TypeError when it returns a promise; whatever it throws.
  */
-export function applyChange(text: string, change: (data: SessionData) => unknown): string {
+export function applyChange(text: string, change: (data: SessionData) => unknown): SessionRecord {
   const record = parsed(text)
-  const result = change(record.data)
-  if (isThenable(result)) {
-    result.then(undefined, () => {})
-    throw new TypeError("update takes a synchronous function: do what must be awaited before it")
+  refusePromise(change(record.data), "update")
+  return record
+}
+
+/** A change in two parts, and what the second one threw when it was applied last. */
+export interface TwoParts {
+  apply(newer: string): string
+  readonly thrown: readonly unknown[]
+}
+
+/**
+ * What a handler changed by itself, then an update. The first part stays when the second one throws; when the first one does,
+ * `failed` is told before anything else is put on the same text.
+ */
+export function ownThenUpdate(
+  own: (newer: string) => string,
+  change: (data: SessionData) => unknown,
+  failed: (error: unknown) => void,
+): TwoParts {
+  let thrown: readonly unknown[] = []
+  return {
+    apply: (newer) => {
+      const text = tried(() => own(newer), failed)
+      try {
+        thrown = []
+        return recordText(applyChange(text, change))
+      } catch (error) {
+        thrown = [error]
+        return text
+      }
+    },
+    get thrown() {
+      return thrown
+    },
   }
-  return recordText(record)
+}
+
+/**
+ * Puts a copy of a value in place of a draft's data: an object that the application hands to several requests stays its own.
+ *
+ * @throws TypeError when it is no object; CoatcheckError `invalid` when it is not JSON.
+ */
+export function replaceData(draft: Draft, value: unknown): void {
+  const copy = isObject(value) ? parseRecord(recordText({ ...draft.record, data: value })) : null
+  if (!copy) throw new TypeError("session data must be an object of JSON values")
+  draft.record.data = copy.data
 }
 
 /**
  * Brings a draft to a newer text, in place, so that references to its data stay good. What the handler changed since `base` is
- * put on the newer data.
+ * put on the newer data by the same rules as in a commit.
+ *
+ * @throws what `mergeText` throws; the draft is as it was then.
  */
-export function rebase(draft: Draft, newer: string, rules: Rules): void {
-  const theirs = parsed(newer)
+export function rebase(draft: Draft, newer: string, rules: Rules, onConflict: (keys: string[]) => void): void {
   const mine = changedText(draft)
-  if (mine !== null)
-    mergeInto(theirs.data, parsed(draft.base).data, parsed(mine).data, { of: rules.of, others: "mine" })
+  const theirs = parsed(mine === null ? newer : mergeText(newer, draft.base, mine, rules, onConflict))
   const { data } = draft.record
-  for (const key of Object.keys(data)) if (!Object.hasOwn(theirs.data, key)) delete data[key]
-  Object.assign(data, theirs.data)
+  // All keys anew, in the order of the newer text, for texts are compared as a whole.
+  for (const key of Object.keys(data)) delete data[key]
+  draft.record = { ...theirs, data: Object.assign(data, theirs.data) }
   draft.base = newer
 }
 
@@ -71,7 +113,12 @@ export function sealed(data: SessionData, refusal: () => Error): SessionData {
   const refuse = (): never => {
     throw refusal()
   }
-  return new Proxy(data, {
+  // Over a copy of the top level, for a proxy may show nothing but the real members of a frozen object.
+  const bare: object = Array.isArray(data)
+    ? []
+    : (Object.create(Object.getPrototypeOf(data) as object | null) as object)
+  const copy = Object.assign(bare, data)
+  return new Proxy(copy, {
     set: refuse,
     deleteProperty: refuse,
     defineProperty: refuse,
@@ -83,13 +130,18 @@ export function sealed(data: SessionData, refusal: () => Error): SessionData {
   })
 }
 
+function tried<T>(run: () => T, failed: (error: unknown) => void): T {
+  try {
+    return run()
+  } catch (error) {
+    failed(error)
+    throw error
+  }
+}
+
 // Texts that reach this were records when they were read; another process may have put something else there since.
 function parsed(text: string): SessionRecord {
   const record = parseRecord(text)
   if (!record) throw endedError()
   return record
-}
-
-function isThenable(value: unknown): value is { then(ok: undefined, failed: () => void): unknown } {
-  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function"
 }

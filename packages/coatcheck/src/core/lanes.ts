@@ -17,10 +17,10 @@ import type { Entry, SetOptions, Store } from "./store.ts"
 /** What one caller wants done to a key. */
 export interface Change {
   /**
-   * The next text, from the newest one (null: there is none). Called again for each attempt.
-   * `version` is the stored version of that text; null: other changes that leave together with this one are on it already.
+   * The next text, from the newest one (null: there is none), with the changes on it that leave together with this one. Called
+   * again for each attempt.
    */
-  apply(text: string | null, version: string | null): string
+  apply(text: string | null): string
   /** The end to store with it; undefined: as it was. */
   end(current: Entry | null): number | null | undefined
   /** Whether it may create the key; otherwise an absent one rejects with `ended`. */
@@ -105,17 +105,29 @@ export function createLanes({ store, clock, random, deadline }: LaneSettings): L
 
   async function writeTogether(key: string, lane: Lane, together: Waiting[]): Promise<void> {
     let left = together
+    // A write that lands proves what it was built on; changes that came to nothing need a look at the store for that.
+    let looked = false
     for (let attempt = 0; ; attempt++) {
-      const current = lane.newest === undefined ? await store.get(key) : lane.newest
+      if (lane.newest === undefined) {
+        lane.newest = await store.get(key)
+        looked = true
+      }
+      const current = lane.newest
       const { alive, text, end } = applyAll(left, current)
       if (alive.length === 0) return
-      if (current && text === current.value && end === undefined) return resolveAll(alive, current)
+      if (current && text === current.value && end === undefined) {
+        if (looked) return resolveAll(alive, current)
+        lane.newest = undefined
+        left = alive
+        continue
+      }
       const outcome = await write(key, current, text, end)
       if ("landed" in outcome) {
         lane.newest = outcome.landed
         return resolveAll(alive, outcome.landed)
       }
       lane.newest = outcome.stands
+      looked = true
       left = dropLate(alive)
       if (left.length === 0) return
       if (attempt > 0) await clock.sleep(pause(attempt))
@@ -130,8 +142,10 @@ export function createLanes({ store, clock, random, deadline }: LaneSettings): L
       try {
         const { change } = one
         if (!current && !change.creates) throw endedError()
-        text = change.apply(text, alive.length === 0 ? (current?.version ?? null) : null)
-        end = change.end(current) ?? end
+        const next = change.apply(text)
+        const moved = change.end(current)
+        if (moved !== undefined) end = moved
+        text = next
         alive.push(one)
       } catch (error) {
         one.reject(error)
@@ -159,9 +173,12 @@ export function createLanes({ store, clock, random, deadline }: LaneSettings): L
       expiresAt: end === undefined ? (current?.expiresAt ?? null) : end,
       owner: current?.owner ?? null,
     }
-    const call = async (): Promise<Attempt> => {
+    // When it was sent before and is refused now, it may have landed in between, under what others wrote since.
+    const call = async (unknown: CoatcheckError | null): Promise<Attempt> => {
       const outcome = await store.set(key, value, options)
-      return outcome.ok ? { landed } : { stands: outcome.current }
+      if (outcome.ok) return { landed }
+      if (unknown) throw unknown
+      return { stands: outcome.current }
     }
     return settled(store, key, call, (stands) => {
       if (stands?.version === version) return { result: { landed } }

@@ -1,5 +1,6 @@
 // The session that a handler holds during one request. It knows what was loaded, notices what changed, and brings that to its
-// carrier once, before the reply's headers leave.
+// carrier once, before the reply's headers leave. Nothing here relies on a handler that awaits: what changes the id (creation,
+// rotation, ending) has the session to itself, and the commit waits for all that was begun before it.
 //
 // One session goes through these states:
 //   new        nothing is kept yet; data that is put in creates it at the commit
@@ -9,29 +10,16 @@
 // Neither gone nor destroyed ever leads back: what is ended stays ended, and the request that saw the end creates nothing.
 
 import { CoatcheckError } from "../errors.ts"
-import type { Carrier, Kept } from "./carrier.ts"
-import type { Clock } from "./clock.ts"
-import { type CookieSettings, clearCookie, cookieForm, serializeCookie } from "./cookie.ts"
-import { applyChange, changedText, type Draft, mergeText, rebase, sealed } from "./draft.ts"
+import type { Kept } from "./carrier.ts"
+import { clearCookie, cookieForm } from "./cookie.ts"
+import { applyChange, changedText, type Draft, mergeText, ownThenUpdate, rebase, replaceData, sealed } from "./draft.ts"
 import { committedError, endedError } from "./ended.ts"
-import type { SessionEvent } from "./events.ts"
 import type { Committer, Exchange, ReplyChange } from "./exchange.ts"
-import { endOf, type Lifetime, mayNeedTouch, renewedEnd } from "./expiry.ts"
+import { endOf, mayNeedTouch, renewedEnd } from "./expiry.ts"
 import type { Change } from "./lanes.ts"
-import type { Rules } from "./merge.ts"
-import { isObject, newRecord, parseRecord, recordText, type SessionData } from "./record.ts"
-
-/** What all sessions of one `createSessions` share. */
-export interface Policy {
-  readonly carrier: Carrier
-  readonly clock: Clock
-  readonly lifetime: Lifetime
-  readonly rules: Rules
-  readonly cookie: CookieSettings
-  tell(event: SessionEvent): void
-}
-
-const unchanged: ReplyChange = { setCookie: null }
+import { type Policy, replyWith, replyWithout, unchanged } from "./policy.ts"
+import { newRecord, parseRecord, recordText, type SessionData, type SessionRecord } from "./record.ts"
+import { isBusy, noTurns, quiet, takeAlone, takeBeside } from "./turns.ts"
 
 /**
  * One request's view of a session; `sessions.open(request)` makes it.
@@ -48,29 +36,31 @@ export class Session<Data extends object = SessionData> implements Committer {
   #isNew: boolean
   /** Made on first use. A draft of a new session has the text of an empty one as its base. */
   #draft: Draft | null = null
-  #creating: Promise<void> | null = null
-  /** Own changes on their way to the carrier, and how many. */
-  #pushing: Promise<void> | null = null
-  #underway = 0
+  readonly #turns = noTurns()
+  /** Why own changes could not be kept. Nothing more of this request is kept then, and its commit fails. */
   #failure: { readonly error: unknown } | null = null
+  /** Data, id and cookie can't change any more. */
+  #closed: boolean
   #reply: ReplyChange | Promise<ReplyChange> | null
 
-  /** For `createSessions` only. */
-  constructor(policy: Policy, exchange: Exchange, kept: Kept | null) {
+  /** For `createSessions` only. `closed`: the reply has been made already. */
+  constructor(policy: Policy, exchange: Exchange, kept: Kept | null, closed: boolean) {
     this.#policy = policy
     this.#exchange = exchange
     this.#kept = kept
     this.#presented = kept && kept.cookie
     this.#state = kept ? "live" : "new"
     this.#isNew = kept === null
-    this.#reply = exchange.sent ? unchanged : null
+    this.#closed = closed
+    this.#reply = closed ? unchanged : null
   }
 
   /**
-   * What the application keeps: JSON. Change it in place, also deep inside, or assign a new object. It is committed with the
-   * reply; changes that other requests make meanwhile are merged key by key.
+   * What the application keeps: JSON. Change it in place, also deep inside, or assign a new object, which is copied. It is
+   * committed with the reply; changes that other requests make meanwhile are merged key by key.
    *
-   * @throws CoatcheckError `committed` when it is changed after the reply's headers, `ended` after `destroy`.
+   * @throws CoatcheckError `committed` when it is changed after the reply's headers, `ended` after `destroy`, `invalid` when
+   *   what is assigned is not JSON. TypeError when it is no object.
    */
   get data(): Partial<Data> {
     return this.#view() as Partial<Data> // what is kept has the shape that the application gave it
@@ -78,9 +68,8 @@ export class Session<Data extends object = SessionData> implements Committer {
 
   set data(value: Partial<Data>) {
     this.#refuseEnd()
-    if (this.#reply) throw committedError()
-    if (!isObject(value)) throw new TypeError("session data must be an object")
-    this.#read().record.data = value
+    if (this.#closed) throw committedError()
+    replaceData(this.#read(), value)
   }
 
   /** Whether there was no session when this request asked for one. */
@@ -117,26 +106,22 @@ export class Session<Data extends object = SessionData> implements Committer {
    * when somebody else was faster, so it must be synchronous and have no other effects. Updates of one session made in one
    * process leave together in one write. When `change` throws, only this update fails.
    *
-   * It works after the reply's headers too, on a session that was kept by then.
+   * It works after the reply's headers too, on a session that was kept by then, unless the cookie holds the data.
    *
    * @returns the data as it is now.
-   * @throws TypeError when `change` returns a promise. CoatcheckError `ended`, `conflict` (out of time), what the store throws,
-   *   or `committed` for a session that can't be created any more.
+   * @throws TypeError when `change` returns a promise. CoatcheckError `ended`, `conflict` (out of time, or by a rule for this
+   *   request's own changes), what the store throws, or `committed` for a session that can't be created or written any more.
    */
   async update(change: (data: Partial<Data>) => void): Promise<Partial<Data>> {
     const onData = change as (data: SessionData) => unknown // Partial<Data> is the application's name for the same object
-    await (this.#reply ?? this.#creating)
+    if (this.#reply) await this.#reply
+    while (this.#turns.alone) await this.#turns.alone
     this.#refuseEnd()
-    this.#read()
-    if (this.#state === "live") {
-      const own = this.#reply ? null : this.#push()
-      await Promise.all([own, this.#write((text) => applyChange(text, onData))])
-    } else {
-      if (this.#reply) throw committedError()
-      const draft = this.#read()
-      rebase(draft, applyChange(recordText(draft.record), onData), this.#policy.rules)
-      await this.#create()
-    }
+    const draft = this.#read()
+    if (this.#closed && (this.#state === "new" || !this.#policy.carrier.afterReply)) throw committedError()
+    if (this.#state === "new") await this.#create(applyChange(recordText(draft.record), onData))
+    else await this.#updateLive(draft, onData)
+    while (this.#turns.beside) await this.#turns.beside
     return this.data
   }
 
@@ -147,26 +132,12 @@ export class Session<Data extends object = SessionData> implements Committer {
    *   then the session is as it was, or (after `unknown-outcome`) has ended.
    */
   async regenerate(): Promise<void> {
-    await this.#creating
+    if (isBusy(this.#turns)) await quiet(this.#turns)
     this.#refuseEnd()
-    if (this.#reply) throw committedError()
+    if (this.#closed) throw committedError()
+    if (this.#failure) throw this.#failure.error
     const draft = this.#read()
-    if (!this.#kept) return
-    await this.#pushing
-    const { carrier, tell } = this.#policy
-    const from = carrier.handle(this.#kept)
-    const mine = recordText(draft.record)
-    const fate = await carrier.rotate(
-      this.#kept,
-      this.#changeOf((text) => this.#merge(text, draft.base, mine)),
-    )
-    if (fate === "gone") {
-      this.#gone()
-      throw endedError()
-    }
-    draft.base = mine
-    this.#adopt(fate)
-    tell({ type: "rotated", handle: carrier.handle(fate), from })
+    if (this.#kept) await takeAlone(this.#turns, this.#rotate(this.#kept, draft))
   }
 
   /**
@@ -177,20 +148,9 @@ export class Session<Data extends object = SessionData> implements Committer {
    *   reply's headers.
    */
   async destroy(): Promise<void> {
-    await this.#creating
-    if (this.#reply) throw committedError()
-    if (this.#state === "gone" || this.#state === "destroyed") return
-    const { carrier, tell } = this.#policy
-    if (this.#kept) {
-      const handle = carrier.handle(this.#kept)
-      if ((await carrier.remove(this.#kept)) === "gone") {
-        this.#gone()
-        return
-      }
-      tell({ type: "ended", handle, why: "destroyed" })
-    }
-    this.#state = "destroyed"
-    this.#draft = null
+    if (isBusy(this.#turns)) await quiet(this.#turns)
+    if (this.#closed) throw committedError()
+    if (this.#state !== "gone" && this.#state !== "destroyed") await takeAlone(this.#turns, this.#end())
   }
 
   /**
@@ -201,13 +161,13 @@ export class Session<Data extends object = SessionData> implements Committer {
    */
   commit(): ReplyChange | Promise<ReplyChange> {
     if (this.#reply) return this.#reply
-    const before = this.#creating ?? this.#pushing
-    this.#reply = before ? before.then(() => this.#finish()) : this.#finish()
+    this.#closed = true
+    this.#reply = isBusy(this.#turns) ? quiet(this.#turns).then(() => this.#finish()) : this.#finish()
     return this.#reply
   }
 
   #finish(): ReplyChange | Promise<ReplyChange> {
-    if (this.#failure) throw this.#failure.error
+    if (this.#failure && this.#state === "live") throw this.#failure.error
     const draft = this.#draft
     const text = draft && this.#state !== "gone" ? changedText(draft) : null
     // A reference to the data that a handler still holds must not take changes that nobody will write.
@@ -216,11 +176,9 @@ export class Session<Data extends object = SessionData> implements Committer {
       case "gone":
         return unchanged
       case "destroyed":
-        return this.#presented === null
-          ? unchanged
-          : { setCookie: clearCookie(this.#policy.cookie, this.#exchange.secure) }
+        return this.#presented === null ? unchanged : replyWithout(this.#policy, this.#exchange.secure)
       case "new":
-        return text === null ? unchanged : this.#create().then(() => this.#setCookie())
+        return text === null || !draft ? unchanged : this.#create(draft.record).then(() => this.#setCookie())
       case "live":
         return text === null ? this.#touch() : this.#commitText(text)
     }
@@ -269,9 +227,7 @@ export class Session<Data extends object = SessionData> implements Committer {
   #setCookie(): ReplyChange {
     const kept = this.#kept
     if (!kept || kept.cookie === this.#presented) return unchanged
-    const { cookie, clock } = this.#policy
-    const maxAge = cookie.persistent ? (this.#read().record.ends - clock.now()) / 1_000 : null
-    return { setCookie: serializeCookie(cookie, this.#exchange.secure, kept.cookie, maxAge) }
+    return replyWith(this.#policy, this.#exchange.secure, kept.cookie, () => this.#read().record.ends)
   }
 
   #read(): Draft {
@@ -293,17 +249,14 @@ export class Session<Data extends object = SessionData> implements Committer {
   #view(): SessionData {
     if (this.#state === "destroyed") return sealed({}, endedError)
     const { data } = this.#read().record
-    return this.#reply ? sealed(data, committedError) : data
+    return this.#closed ? sealed(data, committedError) : data
   }
 
-  #create(): Promise<void> {
-    this.#creating ??= this.#createNow().finally(() => {
-      this.#creating = null
-    })
-    return this.#creating
+  #create(record: SessionRecord): Promise<void> {
+    return takeAlone(this.#turns, this.#createNow(record))
   }
 
-  async #createNow(): Promise<void> {
+  async #createNow(record: SessionRecord): Promise<void> {
     const { carrier, clock, lifetime, cookie, tell } = this.#policy
     const { secure, sent } = this.#exchange
     if (sent) throw committedError()
@@ -312,69 +265,118 @@ export class Session<Data extends object = SessionData> implements Committer {
       clearCookie(cookie, secure) // says what is wrong, as an error
     }
     const draft = this.#read()
-    const base = recordText(draft.record)
-    this.#kept = await carrier.create(draft.record, endOf(clock.now(), draft.record.ends, lifetime.idle))
+    const mine = recordText(draft.record)
+    this.#kept = await carrier.create(record, endOf(clock.now(), record.ends, lifetime.idle))
     this.#state = "live"
-    draft.base = base
+    draft.base = mine
+    this.#catchUp()
     tell({ type: "created", handle: carrier.handle(this.#kept) })
   }
 
-  /** Sends what the handler changed so far ahead of an update. Its failure fails the commit as well. */
-  #push(): Promise<void> | null {
-    const draft = this.#read()
-    const mine = changedText(draft)
-    if (mine === null) return null
+  async #rotate(kept: Kept, draft: Draft): Promise<void> {
+    const { carrier, tell } = this.#policy
+    const from = carrier.handle(kept)
     const { base } = draft
+    const mine = recordText(draft.record)
+    const change = this.#changeOf((text) => this.#merge(text, base, mine))
+    const fate = await carrier.rotate(kept, change)
+    if (fate === "gone") {
+      this.#gone()
+      throw endedError()
+    }
+    this.#kept = fate
     draft.base = mine
-    this.#pushing = this.#write((newer) => this.#merge(newer, base, mine)).catch((error: unknown) => {
-      if (this.#state !== "gone") this.#failure ??= { error }
+    this.#catchUp()
+    tell({ type: "rotated", handle: carrier.handle(fate), from })
+  }
+
+  async #end(): Promise<void> {
+    const { carrier, tell } = this.#policy
+    if (this.#kept) {
+      const handle = carrier.handle(this.#kept)
+      if ((await carrier.remove(this.#kept)) === "gone") {
+        this.#gone()
+        return
+      }
+      tell({ type: "ended", handle, why: "destroyed" })
+    }
+    this.#state = "destroyed"
+    this.#draft = null
+  }
+
+  /** An update, with what the handler changed before it, in one write: own changes first, and kept even when `onData` throws. */
+  async #updateLive(draft: Draft, onData: (data: SessionData) => unknown): Promise<void> {
+    const { base } = draft
+    const mine = this.#closed ? null : changedText(draft)
+    if (mine === null) return this.#write((text) => recordText(applyChange(text, onData)))
+    draft.base = mine
+    const fail = (error: unknown): void => {
+      this.#failure ??= { error }
+    }
+    const change = ownThenUpdate((newer) => this.#merge(newer, base, mine), onData, fail)
+    try {
+      await this.#write(change.apply)
+    } catch (error) {
+      fail(error)
       throw error
-    })
-    this.#pushing.catch(() => {}) // whoever waits for it is told; nobody has to
-    return this.#pushing
+    }
+    if (change.thrown.length > 0) throw change.thrown[0]
   }
 
   async #write(apply: (text: string) => string): Promise<void> {
-    const { carrier } = this.#policy
     const kept = this.#kept
     if (!kept) throw endedError()
-    this.#underway++
+    await takeBeside(this.#turns, this.#carry(kept, this.#changeOf(apply)), () => this.#catchUp())
+  }
+
+  async #carry(kept: Kept, change: Change): Promise<void> {
     try {
-      const written = await carrier.write(kept, this.#changeOf(apply))
-      this.#underway--
-      this.#adopt(written)
+      const written = this.#policy.carrier.write(kept, change)
+      this.#kept = written instanceof Promise ? await written : written // a plain answer stands before the next write begins
     } catch (error) {
-      this.#underway--
       if (error instanceof CoatcheckError && error.code === "ended") this.#gone()
       throw error
     }
   }
 
-  /** Takes over what is kept now. While more of this session's own writes are under way, only the last one shows in `data`. */
-  #adopt(kept: Kept): void {
-    this.#kept = kept
-    if (this.#underway > 0 || !this.#draft) return
-    if (this.#reply) this.#draft = null
-    else rebase(this.#draft, kept.entry.value, this.#policy.rules)
+  /** Brings `data` to what is kept now; only when no own write is under way, for they build on each other. */
+  #catchUp(): void {
+    const draft = this.#draft
+    if (!draft || !this.#kept || this.#state !== "live" || draft.base === this.#kept.entry.value) return
+    if (this.#closed) {
+      this.#draft = null
+      return
+    }
+    try {
+      rebase(draft, this.#kept.entry.value, this.#policy.rules, (keys) => this.#tellConflict(keys))
+    } catch (error) {
+      this.#failure ??= { error } // what was written stays written; the handler's further changes don't fit on it
+    }
   }
 
   #changeOf(apply: (text: string) => string): Change {
     const { clock, lifetime } = this.#policy
     const { ends } = this.#read().record
     return {
-      apply: (text) => apply(text ?? ""),
+      apply: (text) => {
+        if (this.#failure) throw this.#failure.error
+        return apply(text ?? "")
+      },
       end: (current) => renewedEnd(clock.now(), current?.expiresAt ?? null, ends, lifetime.idle) ?? undefined,
       creates: false,
     }
   }
 
   #merge(newer: string, base: string, mine: string): string {
-    const { rules, tell } = this.#policy
-    return mergeText(newer, base, mine, rules, (keys) => tell({ type: "conflict", handle: this.handle ?? "", keys }))
+    return mergeText(newer, base, mine, this.#policy.rules, (keys) => this.#tellConflict(keys))
+  }
+
+  #tellConflict(keys: readonly string[]): void {
+    this.#policy.tell({ type: "conflict", handle: this.handle ?? "", keys })
   }
 
   #gone(): void {
-    if (this.#state === "gone") return
+    if (this.#state === "gone" || this.#state === "destroyed") return
     this.#policy.tell({ type: "ended", handle: this.handle ?? "", why: "gone" })
     this.#state = "gone"
   }

@@ -7,12 +7,13 @@ import { type Clock, type Duration, milliseconds, systemClock } from "./clock.ts
 import { type CookieOptions, cookieForm, cookieSettings, readCookies } from "./cookie.ts"
 import { type RandomSource, randomText } from "./crypto.ts"
 import { type OnEvent, type SessionEvent, teller } from "./events.ts"
-import { type Committer, type Exchange, exchangeOf } from "./exchange.ts"
+import { type Exchange, exchangeOf } from "./exchange.ts"
 import { lifetime, type Preset } from "./expiry.ts"
 import { keyring } from "./keyring.ts"
 import { type Rule, rulesFrom } from "./merge.ts"
+import type { Policy } from "./policy.ts"
 import type { SessionData } from "./record.ts"
-import { type Policy, Session } from "./session.ts"
+import { Session } from "./session.ts"
 import { signedCarrier } from "./signed-carrier.ts"
 import { type Store, storeVerbs } from "./store.ts"
 import { storeCarrier } from "./store-carrier.ts"
@@ -104,11 +105,17 @@ export function createSessions<Data extends object = SessionData>(
 
   async function start(exchange: Exchange): Promise<Session<Data>> {
     let session: Session<Data> | null = null
-    exchange.attach({ commit: () => session?.commit() ?? { setCookie: null } })
+    let isClosed = exchange.sent
+    exchange.attach({
+      commit() {
+        isClosed = true // a handler that did not wait for its session gets one that says so
+        return session?.commit() ?? { setCookie: null }
+      },
+    })
     const form = cookieForm(cookie, exchange.secure)
     const values = form ? readCookies(exchange.cookie, form.name) : []
     const kept = values.length > 0 ? await policy.carrier.find(values, form?.prefixed ?? false) : null
-    session = new Session<Data>(policy, exchange, kept)
+    session = new Session<Data>(policy, exchange, kept, isClosed)
     if (kept) tell({ type: "loaded", handle: policy.carrier.handle(kept) })
     return session
   }

@@ -14,22 +14,26 @@ const MOST_CALLS = 3
 /**
  * Makes a conditional call, and settles an unknown outcome by a look at its key.
  *
+ * @param call gets the error of the attempt before, or null: what was sent without an answer may still arrive late, so a refusal
+ *   says less the second time. Where it says too little, the call throws that error.
  * @throws CoatcheckError what the call threw; `unknown-outcome` when the look failed or could not tell.
  */
 export async function settled<T>(
   store: Store,
   key: string,
-  call: () => Promise<T>,
+  call: (unknown: CoatcheckError | null) => Promise<T>,
   judge: (stands: Entry | null) => Verdict<T>,
 ): Promise<T> {
+  let unknown: CoatcheckError | null = null
   for (let sent = 1; ; sent++) {
     try {
-      return await call()
+      return await call(unknown)
     } catch (error) {
       if (!(error instanceof CoatcheckError) || error.code !== "unknown-outcome" || sent === MOST_CALLS) throw error
       const verdict = judge(await look(store, key, error))
       if (verdict === "unknown") throw error
       if (verdict !== "again") return verdict.result
+      unknown = error
     }
   }
 }

@@ -30,23 +30,30 @@ const SID_BYTES = 16
 
 /** A carrier that keeps the record in the cookie. */
 export function signedCarrier({ keys, clock, random, tell }: SignedCarrierSettings): Carrier {
-  function find(values: readonly string[]): Promise<Kept | null> {
-    const opened = values.map(open)
-    const good = opened.filter((one) => typeof one === "object")
-    if (good.length === 1 && good[0]) return Promise.resolve(good[0])
+  // Of several cookies the only one that is alive counts, as in a store; a prefixed name can't be there twice in a good browser.
+  async function find(values: readonly string[], prefixed: boolean): Promise<Kept | null> {
+    const opened = prefixed && values.length > 1 ? [] : values.map(open)
+    const alive = opened.filter((one): one is Kept => typeof one === "object" && !isOver(one))
+    if (alive.length === 1 && alive[0]) return alive[0]
+    const [first] = opened
     if (values.length > 1) tell({ type: "refused", why: "duplicate" })
-    else if (typeof opened[0] === "string") tell({ type: "refused", why: opened[0] })
-    return Promise.resolve(null)
+    else if (typeof first === "string") tell({ type: "refused", why: first })
+    else if (first) tell({ type: "ended", handle: handle(first), why: "lapsed" })
+    return null
   }
 
-  function open(cookie: string): Kept | RefusalReason | null {
+  function isOver({ entry }: Kept): boolean {
+    return endOf(entry) <= clock.now()
+  }
+
+  function open(cookie: string): Kept | RefusalReason {
     const [payload, until, mac, ...more] = cookie.split(".")
     if (!payload || !until || !mac || more.length > 0) return "malformed"
     if (!keys.verify(`${payload}.${until}`, mac)) return "signature"
     const value = decode(payload)
     const expiresAt = Number(until)
     if (value === null || !Number.isSafeInteger(expiresAt)) return "malformed"
-    return expiresAt > clock.now() ? { cookie, entry: entryOf(value, expiresAt) } : null
+    return { cookie, entry: entryOf(value, expiresAt) }
   }
 
   function keep(value: string, expiresAt: number): Kept {
@@ -58,18 +65,22 @@ export function signedCarrier({ keys, clock, random, tell }: SignedCarrierSettin
     return { ...record, sid: random(SID_BYTES) }
   }
 
+  function handle({ entry }: Kept): string {
+    return sha256((parseRecord(entry.value) as NamedRecord | null)?.sid ?? "") // every record of this carrier has one
+  }
+
   return {
+    afterReply: false,
     find,
     create: async (record, expiresAt) => keep(recordText(named(record)), expiresAt),
-    write: async ({ entry }, change) =>
-      keep(change.apply(entry.value, entry.version), change.end(entry) ?? endOf(entry)),
+    write: ({ entry }, change) => keep(change.apply(entry.value), change.end(entry) ?? endOf(entry)),
     touch: async ({ entry }, expiresAt) => keep(entry.value, expiresAt),
     rotate: async ({ entry }, change) => {
-      const record = parseRecord(change.apply(entry.value, entry.version))
+      const record = parseRecord(change.apply(entry.value))
       return record ? keep(recordText(named(record)), change.end(entry) ?? endOf(entry)) : "gone"
     },
     remove: async () => "removed",
-    handle: ({ entry }) => sha256((parseRecord(entry.value) as NamedRecord | null)?.sid ?? ""), // every record of this carrier has one
+    handle,
   }
 }
 

@@ -1,6 +1,7 @@
 // The carrier that keeps records in a store, under the hash of the id in the cookie. Every step is one conditional call on one
 // key, and every unknown outcome is settled by one read, so that nothing here can bring an ended session back: create is "insert
-// if absent", a write or a touch replaces what it has read, an ending removes the version that it has seen.
+// if absent" under an id that is used once, a write or a touch replaces what it has read, an ending removes the version that it has
+// seen.
 
 import { CoatcheckError } from "../errors.ts"
 import type { Carrier, Fate, Kept } from "./carrier.ts"
@@ -61,33 +62,28 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
     return null
   }
 
-  async function create(record: SessionRecord, expiresAt: number): Promise<Kept> {
-    const text = recordText(record)
+  function create(record: SessionRecord, expiresAt: number): Promise<Kept> {
+    return insert(recordText(record), expiresAt, record.owner)
+  }
+
+  // An insert that went unanswered and is not there may still arrive, even after the session was ended: nobody must hold its id
+  // then. So each attempt has an id of its own, and what arrives late is a record that nobody can open.
+  async function insert(value: string, expiresAt: number | null, owner: string | null): Promise<Kept> {
     for (let attempt = 1; attempt <= CREATE_ATTEMPTS; attempt++) {
       const id = newId(random)
-      const entry = await insert(keyOf(id), text, expiresAt, record.owner)
-      if (entry) return { cookie: id, entry }
+      const entry: Entry = { key: keyOf(id), value, version: newVersion(random), expiresAt, owner }
+      const { key, version } = entry
+      const options = { if: "absent", version, expiresAt, ...(owner === null ? undefined : { owner }) } as const
+      const call = async () => (await store.set(key, value, options)).ok
+      const inserted = await settled<boolean>(store, key, call, (stands) =>
+        stands || attempt < CREATE_ATTEMPTS ? { result: stands?.version === version } : "unknown",
+      )
+      if (inserted) return { cookie: id, entry }
     }
     throw new CoatcheckError(
       "conflict",
       "new ids were taken three times in a row: the source of randomness repeats itself",
     )
-  }
-
-  /** Inserts if absent; null: the key is taken. */
-  async function insert(
-    key: string,
-    value: string,
-    expiresAt: number | null,
-    owner: string | null,
-  ): Promise<Entry | null> {
-    const version = newVersion(random)
-    const options = { if: "absent", version, expiresAt, ...(owner === null ? undefined : { owner }) } as const
-    const call = async () => (await store.set(key, value, options)).ok
-    const inserted = await settled<boolean>(store, key, call, (stands) =>
-      stands ? { result: stands.version === version } : "again",
-    )
-    return inserted ? { key, value, version, expiresAt, owner } : null
   }
 
   async function write(kept: Kept, change: Change): Promise<Kept> {
@@ -106,27 +102,22 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
   async function rotate(kept: Kept, change: Change): Promise<Fate<Kept>> {
     const until = clock.now() + deadline
     let old = kept.entry
-    const id = newId(random)
     const end = change.end(old)
-    let fresh = await insert(
-      keyOf(id),
-      change.apply(old.value, old.version),
-      end === undefined ? old.expiresAt : end,
-      old.owner,
-    )
-    if (!fresh) throw new CoatcheckError("conflict", "a new id was taken: the source of randomness repeats itself")
+    const inserted = await insert(change.apply(old.value), end === undefined ? old.expiresAt : end, old.owner)
+    const { cookie } = inserted
+    let fresh = inserted.entry
     try {
       for (;;) {
         const outcome = await removeVersion(old, () => "unknown")
         if (outcome.ok) {
-          if (outcome.removed) return { cookie: id, entry: fresh }
+          if (outcome.removed) return { cookie, entry: fresh }
           await drop(fresh)
           return "gone"
         }
         if (clock.now() >= until)
           throw new CoatcheckError("conflict", "too many others changed this session at once; try again")
         old = outcome.current
-        const text = change.apply(old.value, old.version)
+        const text = change.apply(old.value)
         const newer: Change = { apply: () => text, end: () => undefined, creates: false }
         fresh = await lanes.submit(fresh.key, fresh, newer)
       }
@@ -138,7 +129,11 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
 
   /** Deletes one version. Where no answer came and nothing stands there any more, `whenAbsent` says what that means. */
   function removeVersion(entry: Entry, whenAbsent: () => Verdict<DeleteOutcome>): Promise<DeleteOutcome> {
-    const call = () => store.delete(entry.key, { version: entry.version })
+    const call = async (unknown: CoatcheckError | null) => {
+      const outcome = await store.delete(entry.key, { version: entry.version })
+      if (unknown && outcome.ok && !outcome.removed) throw unknown // the call before may have arrived late
+      return outcome
+    }
     return settled(store, entry.key, call, (stands) => {
       if (!stands) return whenAbsent()
       return stands.version === entry.version ? "again" : { result: { ok: false, current: stands } }
@@ -167,5 +162,5 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
     return bare ? storedId(cookie as RawId) : entry.key.slice(keyPrefix.length) // only ids get into a Kept of this carrier
   }
 
-  return { find, create, write, touch, rotate, remove, handle }
+  return { afterReply: true, find, create, write, touch, rotate, remove, handle }
 }

@@ -6,6 +6,7 @@ import { type Clock, type Duration, milliseconds, systemClock } from "./clock.ts
 import { type RandomSource, randomText } from "./crypto.ts"
 import { createLanes, type Lanes } from "./lanes.ts"
 import type { Store } from "./store.ts"
+import { refusePromise } from "./synchronous.ts"
 
 /** Settings of `updateEntry`. */
 export interface UpdateEntryOptions {
@@ -64,10 +65,7 @@ function valueOf(text: string): unknown {
 }
 
 function jsonOf(value: unknown): string {
-  if (value instanceof Promise) {
-    value.catch(() => {})
-    throw new TypeError("updateEntry takes a synchronous function: do what must be awaited before it")
-  }
+  refusePromise(value, "updateEntry")
   const text = JSON.stringify(value)
   if (text === undefined) throw new TypeError("the function given to updateEntry must return a JSON value")
   return text
