@@ -36,6 +36,8 @@ import { type Call, turns } from "./sqlite-turns.ts"
 
 /** `info.name` of the store. */
 export const SQLITE = "sqlite"
+/** Calls a transaction: some milliseconds of work. */
+const TOGETHER = 128
 /** The entries one sweep clears away: about a millisecond of work. */
 const SWEPT = 64
 const SWEEP_EVERY_MS = 1_000
@@ -71,8 +73,9 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
 
   const lists = listing(db, tellDamaged)
   const told = new Map<string, number>() // damaged keys, and until when not to tell of them again
-  const reads = turns(clock, patience, takeReads)
-  const writes = turns(clock, patience, takeWrites)
+  const reads = turns(clock, patience, TOGETHER, takeReads)
+  const pages = turns(clock, patience, 1, takeReads) // a page is long enough for a turn of its own
+  const writes = turns(clock, patience, TOGETHER, takeWrites)
   let sweepAt = 0
   let sweeping = false
   let timer: NodeJS.Timeout
@@ -123,14 +126,14 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
     return call(() => {
       const asked = checkQuery(query)
       const after = cursorKey(asked.cursor)
-      return reads.add((now) => lists.page(asked, after, now))
+      return pages.add((now) => lists.page(asked, after, now))
     })
   }
 
   function count(query?: { readonly prefix?: string; readonly owner?: string }): Promise<number | null> {
     return call(() => {
       const asked = checkQuery(query)
-      return reads.add(() => lists.count(asked))
+      return pages.add(() => lists.count(asked))
     })
   }
 
@@ -141,7 +144,7 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
 
   async function shut(): Promise<void> {
     clearTimeout(timer)
-    await Promise.all([reads.idle(), writes.idle()])
+    await Promise.all([reads.idle(), pages.idle(), writes.idle()])
     try {
       // The last connection to close would do this, but not while the statements of another one wait for the garbage collector.
       db.exec("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -28,17 +28,16 @@ export interface Turns {
   idle(): Promise<void>
 }
 
-/** At most so many calls a transaction, so that the event loop is never held for long. */
-const MOST = 128
 const LONGEST_SLEEP_MS = 16
 
 /**
  * A line of calls that `take` takes together, once a tick.
  *
- * @param take settles calls, and returns those that met another connection's lock, of which nothing was done.
  * @param patience milliseconds that a call waits for a lock before it rejects with `unavailable`.
+ * @param most so many calls at once, so that the event loop is never held for long.
+ * @param take settles calls, and returns those that met another connection's lock, of which nothing was done.
  */
-export function turns(clock: Clock, patience: number, take: (calls: Call[]) => Call[]): Turns {
+export function turns(clock: Clock, patience: number, most: number, take: (calls: Call[]) => Call[]): Turns {
   let line: Call[] = []
   let underWay = false
   let sleeps = 0
@@ -59,8 +58,8 @@ export function turns(clock: Clock, patience: number, take: (calls: Call[]) => C
 
   function turn(): void {
     underWay = false
-    const calls = line.length <= MOST ? line : line.slice(0, MOST)
-    line = line.length <= MOST ? [] : line.slice(MOST)
+    const calls = line.length <= most ? line : line.slice(0, most)
+    line = line.length <= most ? [] : line.slice(most)
     const blocked = take(calls)
     if (blocked.length > 0) {
       line = [...blocked, ...line]
