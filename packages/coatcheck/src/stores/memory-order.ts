@@ -12,17 +12,85 @@ const surrogate = /[\ud800-\udfff]/
 
 type Compare = (a: string, b: string) => number
 
-/** A sorted set of keys. */
+/** A sorted set of keys: plain data with functions beside it, because a store has one for each owner. */
 export interface OrderedKeys {
-  readonly size: number
-  /** Adds a key that is not there. */
-  add(key: string): void
-  /** Removes a key that is there. */
-  remove(key: string): void
-  /** At most `limit` keys that begin with `prefix` and come after `after` (null: from the first). */
-  page(prefix: string, after: string | null, limit: number): string[]
-  /** How many keys begin with `prefix`. */
-  count(prefix: string): number
+  /** None is empty; the last key of each comes before the first of the next. */
+  readonly runs: string[][]
+  size: number
+  compare: Compare
+}
+
+/** An empty set. */
+export function orderedKeys(): OrderedKeys {
+  return { runs: [], size: 0, compare: compareUnits }
+}
+
+/** Adds a key that is not there. */
+export function addKey(keys: OrderedKeys, key: string): void {
+  meet(keys, key)
+  const { runs, compare } = keys
+  keys.size += 1
+  const at = runOf(keys, key)
+  const run = runs[at]
+  if (run === undefined) {
+    runs.push([key])
+    return
+  }
+  run.splice(firstFrom(run, key, compare), 0, key)
+  if (run.length > RUN) runs.splice(at + 1, 0, run.splice(RUN / 2))
+}
+
+/** Removes a key that is there. */
+export function removeKey(keys: OrderedKeys, key: string): void {
+  const { runs, compare } = keys
+  const at = runOf(keys, key)
+  const run = runs[at] as string[] // the key is there, so its run is
+  run.splice(firstFrom(run, key, compare), 1)
+  keys.size -= 1
+  const next = runs[at + 1]
+  if (next !== undefined && run.length + next.length <= RUN / 2) run.push(...(runs.splice(at + 1, 1)[0] as string[]))
+  if (run.length === 0) runs.splice(at, 1)
+}
+
+/** At most `limit` keys that begin with `prefix` and come after `after` (null: from the first). */
+export function pageOf(keys: OrderedKeys, prefix: string, after: string | null, limit: number): string[] {
+  const page: string[] = []
+  meet(keys, prefix)
+  if (after !== null) meet(keys, after)
+  const { runs, compare } = keys
+  const from = after !== null && compare(after, prefix) >= 0 ? after : prefix
+  let at = runOf(keys, from)
+  let place = firstFrom(runs[at] ?? [], from, compare)
+  while (page.length < limit) {
+    const run = runs[at]
+    if (run === undefined) return page
+    const key = run[place]
+    if (key === undefined) {
+      at += 1
+      place = 0
+      continue
+    }
+    if (!key.startsWith(prefix)) return page
+    if (key !== after) page.push(key)
+    place += 1
+  }
+  return page
+}
+
+/** How many keys begin with `prefix`. */
+export function countOf(keys: OrderedKeys, prefix: string): number {
+  if (prefix === "") return keys.size
+  meet(keys, prefix)
+  const { runs, compare } = keys
+  let total = 0
+  for (let at = runOf(keys, prefix); at < runs.length; at++) {
+    const run = runs[at] as string[] // within bounds
+    const from = firstFrom(run, prefix, compare)
+    const end = (run.at(-1) as string).startsWith(prefix) ? run.length : firstWithout(run, prefix, from)
+    total += end - from
+    if (end < run.length) return total
+  }
+  return total
 }
 
 /** Less than 0, 0 or more than 0, as the UTF-8 bytes of the first text come before, with or after those of the second. */
@@ -36,98 +104,21 @@ export function compareBytes(a: string, b: string): number {
   return a.length - b.length
 }
 
-/** An empty set of keys in byte order. */
-export function orderedKeys(): OrderedKeys {
-  const runs: string[][] = [] // none is empty; the last key of each comes before the first of the next
-  let size = 0
-  let compare: Compare = compareUnits
+/** Changes to the comparison that is right for this text too. Without surrogates both give the same order. */
+function meet(keys: OrderedKeys, text: string): void {
+  if (keys.compare === compareUnits && surrogate.test(text)) keys.compare = compareBytes
+}
 
-  function add(key: string): void {
-    meet(key)
-    size += 1
-    const at = runOf(key)
-    const run = runs[at]
-    if (run === undefined) {
-      runs.push([key])
-      return
-    }
-    run.splice(firstFrom(run, key, compare), 0, key)
-    if (run.length > RUN) runs.splice(at + 1, 0, run.splice(RUN / 2))
+/** The run that holds the key or would: the last one whose first key is not after it. */
+function runOf({ runs, compare }: OrderedKeys, key: string): number {
+  let low = 0
+  let high = runs.length - 1
+  while (low < high) {
+    const middle = (low + high + 1) >> 1
+    if (compare((runs[middle] as string[])[0] as string, key) <= 0) low = middle
+    else high = middle - 1
   }
-
-  function remove(key: string): void {
-    const at = runOf(key)
-    const run = runs[at] as string[] // the key is there, so its run is
-    run.splice(firstFrom(run, key, compare), 1)
-    size -= 1
-    const next = runs[at + 1]
-    if (next !== undefined && run.length + next.length <= RUN / 2) run.push(...(runs.splice(at + 1, 1)[0] as string[]))
-    if (run.length === 0) runs.splice(at, 1)
-  }
-
-  function page(prefix: string, after: string | null, limit: number): string[] {
-    const keys: string[] = []
-    meet(prefix)
-    if (after !== null) meet(after)
-    const from = after !== null && compare(after, prefix) >= 0 ? after : prefix
-    let at = runOf(from)
-    let place = firstFrom(runs[at] ?? [], from, compare)
-    while (keys.length < limit) {
-      const run = runs[at]
-      if (run === undefined) return keys
-      const key = run[place]
-      if (key === undefined) {
-        at += 1
-        place = 0
-        continue
-      }
-      if (!key.startsWith(prefix)) return keys
-      if (key !== after) keys.push(key)
-      place += 1
-    }
-    return keys
-  }
-
-  function count(prefix: string): number {
-    if (prefix === "") return size
-    meet(prefix)
-    let total = 0
-    for (let at = runOf(prefix); at < runs.length; at++) {
-      const run = runs[at] as string[] // within bounds
-      const from = firstFrom(run, prefix, compare)
-      const end = (run.at(-1) as string).startsWith(prefix) ? run.length : firstWithout(run, prefix, from)
-      total += end - from
-      if (end < run.length) return total
-    }
-    return total
-  }
-
-  /** Changes to the comparison that is right for this text too. Without surrogates both give the same order. */
-  function meet(text: string): void {
-    if (compare === compareUnits && surrogate.test(text)) compare = compareBytes
-  }
-
-  /** The run that holds the key or would: the last one whose first key is not after it. */
-  function runOf(key: string): number {
-    let low = 0
-    let high = runs.length - 1
-    while (low < high) {
-      const middle = (low + high + 1) >> 1
-      if (compare((runs[middle] as string[])[0] as string, key) <= 0) low = middle
-      else high = middle - 1
-    }
-    return low
-  }
-
-  return {
-    get size() {
-      return size
-    },
-    add,
-    remove,
-    page,
-    count,
-  }
+  return low
 }
 
 function compareUnits(a: string, b: string): number {

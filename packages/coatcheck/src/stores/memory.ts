@@ -31,7 +31,7 @@ import {
 import type { Ending } from "./memory-ends.ts"
 import { ends } from "./memory-ends.ts"
 import type { OrderedKeys } from "./memory-order.ts"
-import { orderedKeys } from "./memory-order.ts"
+import { addKey, countOf, orderedKeys, pageOf, removeKey } from "./memory-order.ts"
 
 /** Settings of `memoryStore`, each with a default. */
 export interface MemoryStoreOptions {
@@ -135,7 +135,8 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
     const after = cursorKey(cursor)
     open()
     const now = clock.now()
-    const keys = (owner === null ? order : owners.get(owner))?.page(prefix, after, limit + 1) ?? []
+    const all = owner === null ? order : owners.get(owner)
+    const keys = all === undefined ? [] : pageOf(all, prefix, after, limit + 1)
     const entries: Entry[] = []
     for (const key of keys.slice(0, limit)) {
       const slot = slots.get(key) as Slot // the order holds exactly the keys of the map
@@ -147,7 +148,8 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
   async function count(query?: { readonly prefix?: string; readonly owner?: string }): Promise<number> {
     const { prefix, owner } = checkQuery(query)
     open()
-    return (owner === null ? order : owners.get(owner))?.count(prefix) ?? 0
+    const all = owner === null ? order : owners.get(owner)
+    return all === undefined ? 0 : countOf(all, prefix)
   }
 
   async function close(): Promise<void> {
@@ -214,7 +216,7 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
     makeRoom(1, size, now)
     bytes += size
     slots.set(key, slot)
-    order.add(key)
+    addKey(order, key)
     own(slot)
     if (expiresAt !== null) ending.update(slot)
   }
@@ -228,7 +230,7 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
   /** Takes a slot out of the map and every index. */
   function drop(slot: Slot): void {
     slots.delete(slot.key)
-    order.remove(slot.key)
+    removeKey(order, slot.key)
     disown(slot)
     ending.remove(slot)
     bytes -= sizeOf(slot)
@@ -241,13 +243,13 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
       keys = orderedKeys()
       owners.set(slot.owner, keys)
     }
-    keys.add(slot.key)
+    addKey(keys, slot.key)
   }
 
   function disown(slot: Slot): void {
     if (slot.owner === null) return
     const keys = owners.get(slot.owner) as OrderedKeys // each owned slot is in its owner's set
-    keys.remove(slot.key)
+    removeKey(keys, slot.key)
     if (keys.size === 0) owners.delete(slot.owner)
   }
 
