@@ -6,7 +6,7 @@ const key = fc.string({ unit: "binary", minLength: 1, maxLength: 6 })
 const near = fc.constantFrom("a", "a\ue000", "a\uffff", "a\u{10000}", "a\u{10ffff}", "a\ud7ff", "a\ud7ff\u{10000}", "b")
 
 describe("keys in byte order", () => {
-  it("STO-09: two texts compare as their UTF-8 bytes do", () => {
+  it("two texts compare as their UTF-8 bytes do", () => {
     fc.assert(
       fc.property(fc.oneof(key, near), fc.oneof(key, near), (a, b) => {
         expect(Math.sign(compareBytes(a, b))).toBe(Buffer.compare(Buffer.from(a), Buffer.from(b)))
@@ -14,7 +14,7 @@ describe("keys in byte order", () => {
     )
   })
 
-  it("STO-09: pages and counts are those of a sorted list, whatever was added and removed", () => {
+  it("pages and counts are those of a sorted list, whatever was added and removed", () => {
     const changes = fc.array(fc.tuple(fc.oneof(key, near), fc.boolean()), { maxLength: 60 })
     const from = fc.option(fc.oneof(key, near))
     fc.assert(

@@ -52,9 +52,9 @@ export interface Check {
   check(bench: Bench): Promise<void>
 }
 
-/** A check of one store. `rows` are the ids of the requirements that it shows. */
+/** A check of one store. `rows` are the ids of the requirements that it shows, in docs/reference/behaviour.md; "" for none. */
 export function check(rows: string, sentence: string, run: (bench: Bench) => Promise<void>): Check {
-  return { name: `${rows}: ${sentence}`, shared: false, check: run }
+  return { name: rows === "" ? sentence : `${rows}: ${sentence}`, shared: false, check: run }
 }
 
 /** A check that needs two handles on the same data. */

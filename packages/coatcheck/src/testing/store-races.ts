@@ -34,7 +34,7 @@ export const raceChecks: readonly Check[] = [
     }
   }),
 
-  check("STO-12", "of many writes of one key at once, one stands whole", async ({ store }) => {
+  check("", "of many writes of one key at once, one stands whole", async ({ store }) => {
     const outcomes = await Promise.all(
       Array.from({ length: PARALLEL }, (_, at) => store.set("k", String(at), { version: `v${at}`, owner: `o${at}` })),
     )
@@ -46,7 +46,7 @@ export const raceChecks: readonly Check[] = [
     for (const other of others) assert.deepEqual((await store.list({ owner: other })).entries, [])
   }),
 
-  check("STO-13", "of many deletes at once, one is given what was removed", async ({ store }) => {
+  check("", "of many deletes at once, one is given what was removed", async ({ store }) => {
     await put(store, "k", "1")
     const entry = await entryAt(store, "k")
     const outcomes = await Promise.all(Array.from({ length: PARALLEL }, () => store.delete("k")))
@@ -70,7 +70,7 @@ export const raceChecks: readonly Check[] = [
   }),
 
   checkShared(
-    "STO-14",
+    "",
     "two handles see each other's writes as soon as they are acknowledged",
     async ({ store, clock, second }) => {
       const other = await second()

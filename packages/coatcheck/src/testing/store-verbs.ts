@@ -8,7 +8,7 @@ import { awkwardKeys, badNames, exactValues } from "./store-keys.ts"
 
 /** Cases of `get`, `set`, `touch`, `delete`, expiry, arguments and `close`. */
 export const verbChecks: readonly Check[] = [
-  check("STO-01", "the store says what it is", async ({ store }) => {
+  check("", "the store says what it is", async ({ store }) => {
     const { name, ...claims } = store.info
     assert.match(name, /^[a-z][a-z0-9-]*$/)
     assert.deepEqual(Object.keys(claims).toSorted(), ["atomic", "durable", "ordered", "shared"])
@@ -16,7 +16,7 @@ export const verbChecks: readonly Check[] = [
     assert.equal(claims.atomic, true, "a store of the contract decides conditions itself")
   }),
 
-  check("STO-02", "an absent key is null, and a written one comes back whole", async ({ store, clock }) => {
+  check("", "an absent key is null, and a written one comes back whole", async ({ store, clock }) => {
     assert.equal(await store.get("k"), null)
     const end = clock.now() + 1_000
     const version = await put(store, "k", '{"n":1}', { expiresAt: end, owner: "alice" })
@@ -26,7 +26,7 @@ export const verbChecks: readonly Check[] = [
   }),
 
   check(
-    "STO-03",
+    "",
     "a set without a condition creates and replaces; what it leaves out stays, null clears",
     async ({ store, clock }) => {
       const first = await put(store, "k", "1")
@@ -105,7 +105,7 @@ export const verbChecks: readonly Check[] = [
     assert.equal((await entryAt(store, "k")).version, current)
   }),
 
-  check("SES-06 STO-04", "touch moves the end and nothing else, and never creates", async ({ store, clock }) => {
+  check("SES-06", "touch moves the end and nothing else, and never creates", async ({ store, clock }) => {
     const end = clock.now() + 1_000
     refusedBy(await store.touch("k", end), null)
     refusedBy(await store.touch("k", end, { version: "a" }), null)
@@ -234,7 +234,7 @@ export const verbChecks: readonly Check[] = [
     sameKeys(store, await listAll(store), ["a"])
   }),
 
-  check("PRS-06 STO-05", "bad values and options are refused and nothing is stored", async ({ store, clock }) => {
+  check("PRS-06", "bad values and options are refused and nothing is stored", async ({ store, clock }) => {
     const end = clock.now() + 1_000
     for (const value of ["", '"\ud800"', undefined, null, 7, { a: 1 }]) {
       await rejects(() => store.set("k", value as string), "invalid")
@@ -265,7 +265,7 @@ export const verbChecks: readonly Check[] = [
     assert.deepEqual(await listAll(store), [])
   }),
 
-  check("STO-06", "a closed store rejects every verb, and closing twice is fine", async ({ store }) => {
+  check("", "a closed store rejects every verb, and closing twice is fine", async ({ store }) => {
     await put(store, "k", "1")
     await store.close()
     await store.close()
@@ -279,7 +279,7 @@ export const verbChecks: readonly Check[] = [
     for (const verb of verbs) await rejects(() => verb(store), "closed")
   }),
 
-  check("STO-07", "calls under way when the store is closed end one way or the other", async ({ store }) => {
+  check("", "calls under way when the store is closed end one way or the other", async ({ store }) => {
     const calls = [store.set("a", "1"), store.get("a"), store.touch("a", null), store.list(), store.delete("a")]
     await store.close()
     for (const outcome of await Promise.allSettled(calls)) {
