@@ -114,7 +114,7 @@ describe("two processes on one SQLite file", () => {
     expect(await b.ask({ do: "get", key: "n" })).toMatchObject({ value: "400" })
   }, 60_000)
 
-  it("K14 F-KILL-3: killed in the middle of its writes, a process loses none that was acknowledged", async () => {
+  it("K14: killed in the middle of its writes, a process loses none that was acknowledged", async () => {
     const url = await newFile()
     for (let round = 0; round < 5; round++) {
       const worker = await startWorker(url)

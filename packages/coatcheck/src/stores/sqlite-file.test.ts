@@ -156,7 +156,7 @@ describe("a file that is not ours is refused and stays as it is", () => {
 })
 
 describe("a file that a crash left behind", () => {
-  it("F-KILL-1: is rolled back when somebody died in the middle of a transaction, and then looked at", async () => {
+  it("is rolled back when somebody died in the middle of a transaction, and then looked at", async () => {
     for (const [name, statement] of [
       ["ours", "UPDATE entries SET record = record || 'x'"],
       ["theirs", "UPDATE other SET record = record || 'x'"],

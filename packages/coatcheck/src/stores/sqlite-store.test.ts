@@ -186,7 +186,7 @@ describe("closing", () => {
 })
 
 describe("another process holds the lock", () => {
-  it("F-CONC-3: a write waits without holding the event loop, and goes through when the lock is free", async () => {
+  it("REL-03: a write waits without holding the event loop, and goes through when the lock is free", async () => {
     const { store, clock, other } = await rig()
     await store.set("k", "1", { version: "a" })
     const second = other()
@@ -250,7 +250,7 @@ describe("the disk fails", () => {
     [IO_ERROR_SYNC, "unknown-outcome"],
   ]
   for (const [errcode, code] of commitFails) {
-    it(`REL-04 F-FULL-1: a COMMIT that fails with ${errcode} rejects every call of it with ${code}, and the store works on`, async () => {
+    it(`REL-04: a COMMIT that fails with ${errcode} rejects every call of it with ${code}, and the store works on`, async () => {
       const { store, watch } = await rig()
       await store.set("old", "1")
       watch((sql) => {
