@@ -11,7 +11,7 @@ import type { Clock } from "./clock.ts"
 import type { RandomSource } from "./crypto.ts"
 import { endedError } from "./ended.ts"
 import { newVersion } from "./id.ts"
-import { settled } from "./settle.ts"
+import { settle, type Verdict } from "./settle.ts"
 import type { Entry, SetOptions, Store } from "./store.ts"
 
 /** What one caller wants done to a key. */
@@ -173,17 +173,23 @@ export function createLanes({ store, clock, random, deadline }: LaneSettings): L
       expiresAt: end === undefined ? (current?.expiresAt ?? null) : end,
       owner: current?.owner ?? null,
     }
-    // When it was sent before and is refused now, it may have landed in between, under what others wrote since.
-    const call = async (unknown: CoatcheckError | null): Promise<Attempt> => {
+    try {
       const outcome = await store.set(key, value, options)
-      if (outcome.ok) return { landed }
-      if (unknown) throw unknown
-      return { stands: outcome.current }
+      return outcome.ok ? { landed } : { stands: outcome.current }
+    } catch (error) {
+      return settle<Attempt>(store, key, error, sendAgain, judge)
     }
-    return settled(store, key, call, (stands) => {
+
+    // When it was sent before and is refused now, it may have landed in between, under what others wrote since.
+    async function sendAgain(unknown: CoatcheckError): Promise<Attempt> {
+      if ((await store.set(key, value, options)).ok) return { landed }
+      throw unknown
+    }
+
+    function judge(stands: Entry | null): Verdict<Attempt> {
       if (stands?.version === version) return { result: { landed } }
       return stands?.version === current?.version ? "again" : "unknown"
-    })
+    }
   }
 
   function dropLate(waiting: Waiting[]): Waiting[] {

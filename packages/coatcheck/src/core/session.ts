@@ -1,6 +1,5 @@
 // The session that a handler holds during one request. It knows what was loaded, notices what changed, and brings that to its
-// carrier once, before the reply's headers leave. Nothing here relies on a handler that awaits: what changes the id (creation,
-// rotation, ending) has the session to itself, and the commit waits for all that was begun before it.
+// carrier once, before the reply's headers leave. Nothing here relies on a handler that awaits: operations take turns (turns.ts).
 //
 // One session goes through these states:
 //   new        nothing is kept yet; data that is put in creates it at the commit
@@ -19,7 +18,9 @@ import { endOf, mayNeedTouch, renewedEnd } from "./expiry.ts"
 import type { Change } from "./lanes.ts"
 import { type Policy, replyWith, replyWithout, unchanged } from "./policy.ts"
 import { newRecord, parseRecord, recordText, type SessionData, type SessionRecord } from "./record.ts"
-import { isBusy, noTurns, quiet, takeAlone, takeBeside } from "./turns.ts"
+import { noTurns, takeAlone, takeBeside } from "./turns.ts"
+
+const ignore = (): void => {}
 
 /**
  * One request's view of a session; `sessions.open(request)` makes it.
@@ -37,9 +38,14 @@ export class Session<Data extends object = SessionData> implements Committer {
   /** Made on first use. A draft of a new session has the text of an empty one as its base. */
   #draft: Draft | null = null
   readonly #turns = noTurns()
+  /** A creation for an update; settles with it, and never rejects. */
+  #creating: Promise<unknown> | null = null
+  /** Own writes under way, and how many. Settles with the last of them, and never rejects. */
+  #writing: Promise<unknown> | null = null
+  #writes = 0
   /** Why own changes could not be kept. Nothing more of this request is kept then, and its commit fails. */
   #failure: { readonly error: unknown } | null = null
-  /** Data, id and cookie can't change any more. */
+  /** The commit has begun: data, id and cookie can't change any more. */
   #closed: boolean
   #reply: ReplyChange | Promise<ReplyChange> | null
 
@@ -114,14 +120,9 @@ export class Session<Data extends object = SessionData> implements Committer {
    */
   async update(change: (data: Partial<Data>) => void): Promise<Partial<Data>> {
     const onData = change as (data: SessionData) => unknown // Partial<Data> is the application's name for the same object
-    if (this.#reply) await this.#reply
-    while (this.#turns.alone) await this.#turns.alone
-    this.#refuseEnd()
-    const draft = this.#read()
-    if (this.#closed && (this.#state === "new" || !this.#policy.carrier.afterReply)) throw committedError()
-    if (this.#state === "new") await this.#create(applyChange(recordText(draft.record), onData))
-    else await this.#updateLive(draft, onData)
-    while (this.#turns.beside) await this.#turns.beside
+    const isLate = this.#closed
+    await takeBeside(this.#turns, () => this.#update(onData, isLate))
+    while (this.#writes > 0) await this.#writing
     return this.data
   }
 
@@ -132,12 +133,9 @@ export class Session<Data extends object = SessionData> implements Committer {
    *   then the session is as it was, or (after `unknown-outcome`) has ended.
    */
   async regenerate(): Promise<void> {
-    if (isBusy(this.#turns)) await quiet(this.#turns)
     this.#refuseEnd()
     if (this.#closed) throw committedError()
-    if (this.#failure) throw this.#failure.error
-    const draft = this.#read()
-    if (this.#kept) await takeAlone(this.#turns, this.#rotate(this.#kept, draft))
+    await takeAlone(this.#turns, () => this.#rotate())
   }
 
   /**
@@ -148,9 +146,8 @@ export class Session<Data extends object = SessionData> implements Committer {
    *   reply's headers.
    */
   async destroy(): Promise<void> {
-    if (isBusy(this.#turns)) await quiet(this.#turns)
     if (this.#closed) throw committedError()
-    if (this.#state !== "gone" && this.#state !== "destroyed") await takeAlone(this.#turns, this.#end())
+    await takeAlone(this.#turns, () => this.#end())
   }
 
   /**
@@ -162,7 +159,7 @@ export class Session<Data extends object = SessionData> implements Committer {
   commit(): ReplyChange | Promise<ReplyChange> {
     if (this.#reply) return this.#reply
     this.#closed = true
-    this.#reply = isBusy(this.#turns) ? quiet(this.#turns).then(() => this.#finish()) : this.#finish()
+    this.#reply = takeAlone(this.#turns, () => this.#finish())
     return this.#reply
   }
 
@@ -180,18 +177,24 @@ export class Session<Data extends object = SessionData> implements Committer {
       case "new":
         return text === null || !draft ? unchanged : this.#create(draft.record).then(() => this.#setCookie())
       case "live":
-        return text === null ? this.#touch() : this.#commitText(text)
+        return text === null || !draft ? this.#touch() : this.#commitText(draft, text)
     }
   }
 
-  async #commitText(text: string): Promise<ReplyChange> {
-    const base = this.#read().base
+  /** The last write of this request: nothing else of it is under way any more. */
+  async #commitText({ base }: Draft, text: string): Promise<ReplyChange> {
+    const kept = this.#kept
+    if (!kept) return unchanged
     try {
-      await this.#write((newer) => this.#merge(newer, base, text))
+      await this.#carry(
+        kept,
+        this.#changeOf((newer) => this.#merge(newer, base, text)),
+      )
     } catch (error) {
       if (error instanceof CoatcheckError && error.code === "ended") return unchanged
       throw error
     }
+    this.#catchUp()
     this.#tellCommitted("record")
     return this.#setCookie()
   }
@@ -252,11 +255,7 @@ export class Session<Data extends object = SessionData> implements Committer {
     return this.#closed ? sealed(data, committedError) : data
   }
 
-  #create(record: SessionRecord): Promise<void> {
-    return takeAlone(this.#turns, this.#createNow(record))
-  }
-
-  async #createNow(record: SessionRecord): Promise<void> {
+  async #create(record: SessionRecord): Promise<void> {
     const { carrier, clock, lifetime, cookie, tell } = this.#policy
     const { secure, sent } = this.#exchange
     if (sent) throw committedError()
@@ -273,7 +272,12 @@ export class Session<Data extends object = SessionData> implements Committer {
     tell({ type: "created", handle: carrier.handle(this.#kept) })
   }
 
-  async #rotate(kept: Kept, draft: Draft): Promise<void> {
+  async #rotate(): Promise<void> {
+    this.#refuseEnd()
+    if (this.#failure) throw this.#failure.error
+    const draft = this.#read()
+    const kept = this.#kept
+    if (!kept) return
     const { carrier, tell } = this.#policy
     const from = carrier.handle(kept)
     const { base } = draft
@@ -291,6 +295,7 @@ export class Session<Data extends object = SessionData> implements Committer {
   }
 
   async #end(): Promise<void> {
+    if (this.#state === "gone" || this.#state === "destroyed") return
     const { carrier, tell } = this.#policy
     if (this.#kept) {
       const handle = carrier.handle(this.#kept)
@@ -304,10 +309,26 @@ export class Session<Data extends object = SessionData> implements Committer {
     this.#draft = null
   }
 
+  async #update(onData: (data: SessionData) => unknown, isLate: boolean): Promise<void> {
+    if (isLate) await this.#reply // a commit that failed fails it
+    while (this.#creating) await this.#creating
+    this.#refuseEnd()
+    const draft = this.#read()
+    const isNew = this.#state === "new"
+    if (isLate && (isNew || !this.#policy.carrier.afterReply)) throw committedError()
+    if (!isNew) return this.#updateLive(draft, isLate ? null : changedText(draft), onData)
+    const creation = this.#create(applyChange(recordText(draft.record), onData))
+    this.#creating = creation.then(ignore, ignore)
+    try {
+      await creation
+    } finally {
+      this.#creating = null
+    }
+  }
+
   /** An update, with what the handler changed before it, in one write: own changes first, and kept even when `onData` throws. */
-  async #updateLive(draft: Draft, onData: (data: SessionData) => unknown): Promise<void> {
+  async #updateLive(draft: Draft, mine: string | null, onData: (data: SessionData) => unknown): Promise<void> {
     const { base } = draft
-    const mine = this.#closed ? null : changedText(draft)
     if (mine === null) return this.#write((text) => recordText(applyChange(text, onData)))
     draft.base = mine
     const fail = (error: unknown): void => {
@@ -326,7 +347,14 @@ export class Session<Data extends object = SessionData> implements Committer {
   async #write(apply: (text: string) => string): Promise<void> {
     const kept = this.#kept
     if (!kept) throw endedError()
-    await takeBeside(this.#turns, this.#carry(kept, this.#changeOf(apply)), () => this.#catchUp())
+    this.#writes++
+    const work = this.#carry(kept, this.#changeOf(apply))
+    this.#writing = Promise.allSettled([this.#writing, work])
+    try {
+      await work
+    } finally {
+      if (--this.#writes === 0) this.#catchUp()
+    }
   }
 
   async #carry(kept: Kept, change: Change): Promise<void> {
@@ -343,8 +371,8 @@ export class Session<Data extends object = SessionData> implements Committer {
   #catchUp(): void {
     const draft = this.#draft
     if (!draft || !this.#kept || this.#state !== "live" || draft.base === this.#kept.entry.value) return
-    if (this.#closed) {
-      this.#draft = null
+    if (Object.isFrozen(draft.record.data)) {
+      this.#draft = null // its changes are on their way with the commit
       return
     }
     try {

@@ -3,7 +3,7 @@ import { rejection } from "../../../../test/support/sessions.ts"
 import { CoatcheckError } from "../errors.ts"
 import { memoryStore } from "../stores/memory.ts"
 import { faultyStore } from "../testing/faulty-store.ts"
-import { settled, type Verdict } from "./settle.ts"
+import { settle, type Verdict } from "./settle.ts"
 import type { Entry } from "./store.ts"
 
 const unanswered = (): CoatcheckError => new CoatcheckError("unknown-outcome", "no answer")
@@ -28,7 +28,7 @@ function calling(...outcomes: (string | CoatcheckError)[]): {
         if (typeof outcome === "string") return outcome
         throw outcome
       }
-      return settled(faulty.store, "key", call, judge)
+      return call(null).catch((error: unknown) => settle(faulty.store, "key", error, call, judge))
     },
   }
 }

@@ -12,28 +12,31 @@ export type Verdict<T> = { readonly result: T } | "again" | "unknown"
 const MOST_CALLS = 3
 
 /**
- * Makes a conditional call, and settles an unknown outcome by a look at its key.
+ * Settles a conditional call that failed: by a look at its key where the outcome is unknown, and by the same call again where it
+ * did not happen. Callers make the first call themselves, since it nearly always answers and then this costs nothing.
  *
- * @param call gets the error of the attempt before, or null: what was sent without an answer may still arrive late, so a refusal
- *   says less the second time. Where it says too little, the call throws that error.
- * @throws CoatcheckError what the call threw; `unknown-outcome` when the look failed or could not tell.
+ * @param error what the first call rejected with.
+ * @param again makes the call once more. It gets the error of the attempt before, for what was sent without an answer may still
+ *   arrive late, so a refusal says less the second time; where it says too little, the call throws that error.
+ * @throws CoatcheckError `error` itself unless its outcome was unknown; `unknown-outcome` when the look failed or could not tell.
  */
-export async function settled<T>(
+export async function settle<T>(
   store: Store,
   key: string,
-  call: (unknown: CoatcheckError | null) => Promise<T>,
+  error: unknown,
+  again: (unknown: CoatcheckError) => Promise<T>,
   judge: (stands: Entry | null) => Verdict<T>,
 ): Promise<T> {
-  let unknown: CoatcheckError | null = null
+  let last = error
   for (let sent = 1; ; sent++) {
+    if (!(last instanceof CoatcheckError) || last.code !== "unknown-outcome" || sent === MOST_CALLS) throw last
+    const verdict = judge(await look(store, key, last))
+    if (verdict === "unknown") throw last
+    if (verdict !== "again") return verdict.result
     try {
-      return await call(unknown)
-    } catch (error) {
-      if (!(error instanceof CoatcheckError) || error.code !== "unknown-outcome" || sent === MOST_CALLS) throw error
-      const verdict = judge(await look(store, key, error))
-      if (verdict === "unknown") throw error
-      if (verdict !== "again") return verdict.result
-      unknown = error
+      return await again(last)
+    } catch (next) {
+      last = next
     }
   }
 }

@@ -11,7 +11,7 @@ import type { SessionEvent } from "./events.ts"
 import { isId, keyPrefix, newId, newVersion, type RawId, storedId } from "./id.ts"
 import { type Change, createLanes } from "./lanes.ts"
 import { recordText, type SessionRecord } from "./record.ts"
-import { settled, type Verdict } from "./settle.ts"
+import { settle, type Verdict } from "./settle.ts"
 import type { DeleteOutcome, Entry, Store } from "./store.ts"
 
 /** What the carrier needs to know. */
@@ -74,10 +74,10 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
       const entry: Entry = { key: keyOf(id), value, version: newVersion(random), expiresAt, owner }
       const { key, version } = entry
       const options = { if: "absent", version, expiresAt, ...(owner === null ? undefined : { owner }) } as const
-      const call = async () => (await store.set(key, value, options)).ok
-      const inserted = await settled<boolean>(store, key, call, (stands) =>
-        stands || attempt < CREATE_ATTEMPTS ? { result: stands?.version === version } : "unknown",
-      )
+      const judge = (stands: Entry | null): Verdict<boolean> =>
+        stands || attempt < CREATE_ATTEMPTS ? { result: stands?.version === version } : "unknown"
+      const send = async () => (await store.set(key, value, options)).ok
+      const inserted = await send().catch((error: unknown) => settle(store, key, error, send, judge))
       if (inserted) return { cookie: id, entry }
     }
     throw new CoatcheckError(
@@ -129,15 +129,17 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
 
   /** Deletes one version. Where no answer came and nothing stands there any more, `whenAbsent` says what that means. */
   function removeVersion(entry: Entry, whenAbsent: () => Verdict<DeleteOutcome>): Promise<DeleteOutcome> {
-    const call = async (unknown: CoatcheckError | null) => {
-      const outcome = await store.delete(entry.key, { version: entry.version })
-      if (unknown && outcome.ok && !outcome.removed) throw unknown // the call before may have arrived late
+    const send = () => store.delete(entry.key, { version: entry.version })
+    const sendAgain = async (unknown: CoatcheckError) => {
+      const outcome = await send()
+      if (outcome.ok && !outcome.removed) throw unknown // the call before may have arrived late
       return outcome
     }
-    return settled(store, entry.key, call, (stands) => {
+    const judge = (stands: Entry | null): Verdict<DeleteOutcome> => {
       if (!stands) return whenAbsent()
       return stands.version === entry.version ? "again" : { result: { ok: false, current: stands } }
-    })
+    }
+    return send().catch((error: unknown) => settle(store, entry.key, error, sendAgain, judge))
   }
 
   /** Removes a record that nobody has the id of. If that fails it runs out by itself. */
