@@ -15,12 +15,13 @@ import { createInterface } from "node:readline"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
+import { readSettings, SettingError } from "./counter/settings.ts"
 
 const usage = `Usage: npm start [-- options]
 
 Starts the key-value service and the counter page.
 
-  --port N           the page's port (COUNTER_PORT or PORT, default 5000)
+  --port N           the page's port (COUNTER_PORT or PORT, or PORT in counter.cfg; default 5000)
   --service-port N   the service's port (SERVICE_PORT, default 5100)
   --store URL        where the service keeps its records (default sqlite:./var/coatcheck.db)
   --help
@@ -32,6 +33,7 @@ const root = fileURLToPath(new URL("..", import.meta.url))
 const command = fileURLToPath(new URL("../packages/server/bin/coatcheck.js", import.meta.url))
 const built = fileURLToPath(new URL("../packages/server/dist/cli/main.js", import.meta.url))
 const page = fileURLToPath(new URL("counter/server.ts", import.meta.url))
+const pageSettings = fileURLToPath(new URL("counter/counter.cfg", import.meta.url))
 
 const startLimit = 20_000
 const stopLimit = 5_000
@@ -56,14 +58,29 @@ function readPlan(): Plan | null {
     throw new Failure(`${String((error as Error).message.split(". ")[0])}; npm start -- --help lists the options`)
   }
   if (values.help) return null
-  const { COUNTER_PORT, PORT, SERVICE_PORT } = process.env
+  const { COUNTER_PORT, SERVICE_PORT } = process.env
+  const servicePort = readPort("--service-port", values["service-port"] || SERVICE_PORT || "5100")
   const plan = {
-    port: readPort("--port", values.port || COUNTER_PORT || PORT || "5000"),
-    servicePort: readPort("--service-port", values["service-port"] || SERVICE_PORT || "5100"),
+    port: pagePort(values.port || COUNTER_PORT, servicePort),
+    servicePort,
     store: values.store ? ["--store", values.store] : [],
   }
   if (plan.port === plan.servicePort) throw new Failure("the page and the service need two different ports")
   return plan
+}
+
+// The page's settings, read as the page itself will, so that what is wrong with one of them is said before anything runs.
+function pagePort(given: string | undefined, servicePort: number): number {
+  try {
+    const settings = readSettings(given ? ["--port", given] : [], pageEnvironment(servicePort), pageSettings)
+    return readPort("--port", String(settings?.port))
+  } catch (error) {
+    throw error instanceof SettingError ? new Failure(error.message) : error
+  }
+}
+
+function pageEnvironment(servicePort: number): NodeJS.ProcessEnv {
+  return { ...process.env, KV_URL: `http://localhost:${servicePort}` }
 }
 
 function readPort(option: string, given: string): number {
@@ -171,8 +188,8 @@ async function work(plan: Plan, parts: Part[], stopping: AbortSignal): Promise<n
   await ready(service, healthy(plan.servicePort))
   stopping.throwIfAborted()
 
-  const env = { ...process.env, KV_URL: `http://localhost:${plan.servicePort}` }
-  const counter = start("counter", [...process.execArgv, page, "--port", String(plan.port)], env)
+  const pageArguments = [...process.execArgv, page, "--port", String(plan.port)]
+  const counter = start("counter", pageArguments, pageEnvironment(plan.servicePort))
   parts.push(counter)
   const line = await ready(counter, counter.says("ready at "))
   say("launch", `open ${line.split("ready at ")[1]} (Ctrl-C stops everything)`)

@@ -1,7 +1,16 @@
 // What a newcomer types first: `npm start`, and the Procfile under Debian's foreman. The service runs from the built packages, as
 // users run it (`npm test` builds them first).
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import {
+  appendFileSync,
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -128,6 +137,26 @@ describe("npm start", () => {
       expect(stderr).toMatch(new RegExp(`^launch  \\| port ${port} is already in use[^\\n]*--port[^\\n]*\\n$`))
     }
     await new Promise((resolve) => squatter.close(resolve))
+  })
+
+  it("P2 P4: what counter.cfg says holds, the page's port too; what is wrong in it is said before anything starts", async () => {
+    // A project of its own, whose settings may be changed.
+    const place = mkdtempSync(join(folder, "settings-"))
+    cpSync(join(root, "examples"), join(place, "examples"), { recursive: true })
+    for (const name of ["packages", "node_modules", "package.json"]) symlinkSync(join(root, name), join(place, name))
+    const settings = join(place, "examples/counter/counter.cfg")
+    const [port, servicePort] = [await freePort(), await freePort()]
+    appendFileSync(settings, `PORT=${port}\n`)
+    const args = ["--service-port", String(servicePort)]
+    const launcher = startSource("examples/launch.ts", args, { cwd: place })
+    const [, shown] = await launcher.says(/^launch {2}\| open http:\/\/localhost:(\d+) /)
+    expect(Number(shown)).toBe(port)
+    expect((await launcher.stop("SIGINT")).code).toBe(0)
+
+    appendFileSync(settings, "USE_SESSION_STORE=perhaps\n")
+    const { code, stdout, stderr } = await runSource("examples/launch.ts", args, { cwd: place })
+    expect([code, stdout]).toEqual([1, ""])
+    expect(stderr).toBe("launch  | USE_SESSION_STORE (counter.cfg) must be true or false\n")
   })
 
   it("P4: bad options and a store that can't be opened are clear lines without a trace", async () => {
