@@ -300,6 +300,15 @@ describe("the counter with its data in the cookie", () => {
 })
 
 describe("the counter with its data in the store", () => {
+  it("C1 C2: of many loads at once in one jar each gets a number of its own", async () => {
+    const one = visitor()
+    const url = `${counters.store.url}/`
+    await one.get(url)
+    const loads = await Promise.all(Array.from({ length: 30 }, () => one.get(url)))
+    const numbers = loads.map(({ body }) => shown(body)).toSorted((a, b) => a - b)
+    expect(numbers).toEqual(Array.from({ length: 30 }, (_, index) => index + 2))
+  })
+
   const url = () => `${counters.store.url}/`
 
   it("C8: over 12 loads the id in the cookie stays the same, and it is set once", async () => {

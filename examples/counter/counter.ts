@@ -65,10 +65,12 @@ export function createCounter({ store, secrets, service, report }: CounterOption
 
   async function count(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const session = await sessions.open(request)
-    const data = await session.update((newest) => {
-      newest.count = (newest.count ?? 0) + 1
+    let loads = 0
+    await session.update((data) => {
+      // Of loads at the same time each has its own number here; what is kept by the end of all of them is the last one's.
+      loads = (data.count ?? 0) + 1
+      data.count = loads
     })
-    const loads = data.count ?? 0
 
     // The reply would commit by itself; the lesson wants to know now what will be sent, and to see the record as it is kept.
     const { setCookie } = await session.commit()
@@ -94,8 +96,8 @@ export function createCounter({ store, secrets, service, report }: CounterOption
       ]),
     ],
     ["/reset", new Map([["POST", reset]])],
-    ["/style.css", fileRoutes("text/css; charset=utf-8", stylesheet)],
-    ["/icon.svg", fileRoutes("image/svg+xml", icon)],
+    ["/style.css", fileRoutes("text/css; charset=utf-8", stylesheet, "public, max-age=31536000, immutable")],
+    ["/icon.svg", fileRoutes("image/svg+xml", icon, "public, max-age=86400")],
   ])
 
   async function route(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -136,9 +138,9 @@ function sendPage(response: ServerResponse, status: number, parts: readonly Html
   response.end(parts.map(({ markup }) => markup).join(""))
 }
 
-function fileRoutes(type: string, content: string | Buffer): ReadonlyMap<string, Handler> {
+function fileRoutes(type: string, content: string | Buffer, caching: string): ReadonlyMap<string, Handler> {
   const send: Handler = (_, response) => {
-    response.writeHead(200, { ...fences, "content-type": type, "cache-control": "public, max-age=31536000, immutable" })
+    response.writeHead(200, { ...fences, "content-type": type, "cache-control": caching })
     response.end(content)
   }
   return new Map([
