@@ -29,8 +29,9 @@ export interface NodeAdapterOptions extends ReporterOptions {
   readonly trustProxies?: readonly string[]
 }
 
-/** node's request and response, of HTTP/1 or of the HTTP/2 compatibility API. */
+/** node's request, of HTTP/1 or of the HTTP/2 compatibility API. */
 export type NodeRequest = IncomingMessage | Http2ServerRequest
+/** node's response, of the same two. */
 export type NodeResponse = ServerResponse | Http2ServerResponse
 
 /** A listener for node's "request" event, or a middleware when it takes more than two arguments. */

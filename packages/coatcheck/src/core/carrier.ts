@@ -17,6 +17,7 @@ export interface Kept {
 /** What became of a session that was to be replaced or removed. */
 export type Fate<T> = T | "gone"
 
+/** Where sessions are kept, and what the cookie holds of them. */
 export interface Carrier {
   /** Whether a change still reaches the session when the reply's headers have left. */
   readonly afterReply: boolean
@@ -30,7 +31,7 @@ export interface Carrier {
    * @throws CoatcheckError `ended` when there is none any more.
    */
   write(kept: Kept, change: Change): Kept | Promise<Kept>
-  /** Moves the end. */
+  /** Moves the end. The same object again: a newer version is there, which has moved it. */
   touch(kept: Kept, expiresAt: number): Promise<Fate<Kept>>
   /** A new id for the session, with this change on its newest version; the old id is dead afterwards. */
   rotate(kept: Kept, change: Change): Promise<Fate<Kept>>

@@ -27,6 +27,7 @@ export interface Change {
   readonly creates: boolean
 }
 
+/** The lanes of one store. */
 export interface Lanes {
   /**
    * Puts a change on the newest version of a key.

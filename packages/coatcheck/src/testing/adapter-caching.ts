@@ -5,6 +5,7 @@ import { manyHeaders } from "./adapter-application.ts"
 import { adapterCase } from "./adapter-case.ts"
 import type { AdapterCase } from "./adapter-harness.ts"
 
+/** Vary, Cache-Control, and the application's own headers beside them. */
 export const cachingCases: readonly AdapterCase[] = [
   adapterCase(
     "CCH-02, S13, REG-11, REG-12",

@@ -6,6 +6,7 @@ import type { AdapterCase } from "./adapter-harness.ts"
 
 const gone = "Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
 
+/** The cookie on the wire: what is read, what is set, what is cleared. */
 export const cookieCases: readonly AdapterCase[] = [
   adapterCase(
     "CKI-01, CKI-12",

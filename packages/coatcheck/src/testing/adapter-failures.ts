@@ -19,6 +19,7 @@ function isOutage(reply: ClientReply): void {
     assert.deepEqual(reply.all(name), [])
 }
 
+/** The store fails, a session does not fit, a handler throws. */
 export const failureCases: readonly AdapterCase[] = [
   adapterCase(
     "ERR-01, ERR-02, S14",

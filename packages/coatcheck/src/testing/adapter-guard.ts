@@ -33,6 +33,7 @@ async function signedIn(bench: AdapterBench): Promise<Fields> {
   return [["Cookie", `session=${sessionCookie(visitor)}`]]
 }
 
+/** Unsafe requests that another site caused. */
 export const guardCases: readonly AdapterCase[] = [
   adapterCase("CSR-01, CSR-04, REG-44", "four values of Sec-Fetch-Site, by every method", async (bench) => {
     const cookie = await signedIn(bench)

@@ -6,6 +6,7 @@ import type { AdapterCase } from "./adapter-harness.ts"
 
 const ID = /^[\w-]{43}$/
 
+/** What a page costs, whose session it sees, when its reply leaves. */
 export const sessionCases: readonly AdapterCase[] = [
   adapterCase(
     "S3, SES-16",

@@ -7,6 +7,7 @@ import type { Store } from "../core/store.ts"
 /** The verbs that sessions use. */
 export type TrialVerb = "get" | "set" | "touch" | "delete" | "list"
 
+/** A store that counts its calls, and fails or waits on demand. */
 export interface TrialStore extends Store {
   /** The verbs called so far, in order. */
   readonly calls: readonly TrialVerb[]

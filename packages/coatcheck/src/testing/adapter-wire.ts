@@ -40,6 +40,7 @@ const tooLarge: Readonly<Record<string, readonly [bytes: string, status: RegExp]
 
 const statusLines = (received: string): string[] => received.match(/HTTP\/1\.1 \d{3} [^\r\n]*/g) ?? []
 
+/** Malformed requests, streamed bodies, several requests on one connection. */
 export const wireCases: readonly AdapterCase[] = [
   adapterCase(
     "PRS-01, REG-49",

@@ -20,6 +20,7 @@ export interface JarCookie {
   readonly expiresAt: number | null
 }
 
+/** What one browser holds, for one test. */
 export interface CookieJar {
   /** Takes in the Set-Cookie fields of a reply from this URL. */
   take(url: string | URL, setCookies: readonly string[]): void
