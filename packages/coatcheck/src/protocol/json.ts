@@ -7,8 +7,8 @@
 
 import { CoatcheckError } from "../errors.ts"
 
-/** How deep arrays and objects may nest. */
-export const maxDepth = 256
+/** How deep arrays and objects may nest. Twice what a session record may, so that whatever a session keeps passes in any message. */
+export const maxDepth = 1_024
 
 /** A text and a place in it. The readers below start at `at` (white space before it is skipped) and move it behind what they read. */
 export interface Cursor {
