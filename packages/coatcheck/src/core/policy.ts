@@ -2,9 +2,10 @@
 
 import type { Carrier } from "./carrier.ts"
 import type { Clock } from "./clock.ts"
-import { type CookieSettings, clearCookie, serializeCookie } from "./cookie.ts"
+import { type CookieSettings, clearCookie, cookieForm, serializeCookie } from "./cookie.ts"
+import { committedError } from "./ended.ts"
 import type { SessionEvent } from "./events.ts"
-import type { ReplyChange } from "./exchange.ts"
+import type { Exchange, ReplyChange } from "./exchange.ts"
 import type { Lifetime } from "./expiry.ts"
 import type { Rules } from "./merge.ts"
 
@@ -31,6 +32,18 @@ export function replyWith(policy: Policy, isSecure: boolean, value: string, ends
   const { cookie, clock } = policy
   const maxAge = cookie.persistent ? (ends() - clock.now()) / 1_000 : null
   return { setCookie: serializeCookie(cookie, isSecure, value, maxAge) }
+}
+
+/**
+ * Refuses to make a session that no browser would learn of.
+ *
+ * @throws CoatcheckError `committed` when the headers have left, `invalid` when the cookie is for HTTPS only and the request is not.
+ */
+export function mustReachBrowser({ cookie, tell }: Policy, { secure, sent }: Exchange): void {
+  if (sent) throw committedError()
+  if (cookieForm(cookie, secure)) return
+  tell({ type: "refused", why: "insecure" })
+  clearCookie(cookie, secure) // says what is wrong, as an error
 }
 
 /** A reply that makes the browser forget the cookie. */

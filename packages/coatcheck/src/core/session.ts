@@ -10,15 +10,14 @@
 
 import { CoatcheckError } from "../errors.ts"
 import type { Kept } from "./carrier.ts"
-import { clearCookie, cookieForm } from "./cookie.ts"
 import { applyChange, changedText, type Draft, mergeText, ownThenUpdate, rebase, replaceData, sealed } from "./draft.ts"
 import { committedError, endedError } from "./ended.ts"
 import type { Committer, Exchange, ReplyChange } from "./exchange.ts"
 import { endOf, mayNeedTouch, renewedEnd } from "./expiry.ts"
 import type { Change } from "./lanes.ts"
-import { type Policy, replyWith, replyWithout, unchanged } from "./policy.ts"
+import { mustReachBrowser, type Policy, replyWith, replyWithout, unchanged } from "./policy.ts"
 import { newRecord, parseRecord, recordText, type SessionData, type SessionRecord } from "./record.ts"
-import { noTurns, takeAlone, takeBeside } from "./turns.ts"
+import { follow, nothingUnderWay, noTurns, takeAlone, takeBeside } from "./turns.ts"
 
 const ignore = (): void => {}
 
@@ -40,9 +39,8 @@ export class Session<Data extends object = SessionData> implements Committer {
   readonly #turns = noTurns()
   /** A creation for an update; settles with it, and never rejects. */
   #creating: Promise<unknown> | null = null
-  /** Own writes under way, and how many. Settles with the last of them, and never rejects. */
-  #writing: Promise<unknown> | null = null
-  #writes = 0
+  /** Own writes under way. */
+  readonly #writes = nothingUnderWay()
   /** Why own changes could not be kept. Nothing more of this request is kept then, and its commit fails. */
   #failure: { readonly error: unknown } | null = null
   /** The commit has begun: data, id and cookie can't change any more. */
@@ -122,7 +120,7 @@ export class Session<Data extends object = SessionData> implements Committer {
     const onData = change as (data: SessionData) => unknown // Partial<Data> is the application's name for the same object
     const isLate = this.#closed
     await takeBeside(this.#turns, () => this.#update(onData, isLate))
-    while (this.#writes > 0) await this.#writing
+    while (this.#writes.count > 0) await this.#writes.ending
     return this.data
   }
 
@@ -195,7 +193,7 @@ export class Session<Data extends object = SessionData> implements Committer {
       throw error
     }
     this.#catchUp()
-    this.#tellCommitted("record")
+    this.#policy.tell({ type: "committed", handle: this.handle ?? "", wrote: "record" })
     return this.#setCookie()
   }
 
@@ -219,7 +217,7 @@ export class Session<Data extends object = SessionData> implements Committer {
         return unchanged
       }
       this.#kept = fate
-      this.#tellCommitted("end")
+      if (fate !== kept) tell({ type: "committed", handle: carrier.handle(fate), wrote: "end" })
     } catch (error) {
       tell({ type: "touch-failed", handle: carrier.handle(kept), error })
     }
@@ -256,13 +254,8 @@ export class Session<Data extends object = SessionData> implements Committer {
   }
 
   async #create(record: SessionRecord): Promise<void> {
-    const { carrier, clock, lifetime, cookie, tell } = this.#policy
-    const { secure, sent } = this.#exchange
-    if (sent) throw committedError()
-    if (!cookieForm(cookie, secure)) {
-      tell({ type: "refused", why: "insecure" })
-      clearCookie(cookie, secure) // says what is wrong, as an error
-    }
+    const { carrier, clock, lifetime, tell } = this.#policy
+    mustReachBrowser(this.#policy, this.#exchange)
     const draft = this.#read()
     const mine = recordText(draft.record)
     this.#kept = await carrier.create(record, endOf(clock.now(), record.ends, lifetime.idle))
@@ -347,14 +340,7 @@ export class Session<Data extends object = SessionData> implements Committer {
   async #write(apply: (text: string) => string): Promise<void> {
     const kept = this.#kept
     if (!kept) throw endedError()
-    this.#writes++
-    const work = this.#carry(kept, this.#changeOf(apply))
-    this.#writing = Promise.allSettled([this.#writing, work])
-    try {
-      await work
-    } finally {
-      if (--this.#writes === 0) this.#catchUp()
-    }
+    await follow(this.#writes, this.#carry(kept, this.#changeOf(apply)), () => this.#catchUp())
   }
 
   async #carry(kept: Kept, change: Change): Promise<void> {
@@ -407,10 +393,6 @@ export class Session<Data extends object = SessionData> implements Committer {
     if (this.#state === "gone" || this.#state === "destroyed") return
     this.#policy.tell({ type: "ended", handle: this.handle ?? "", why: "gone" })
     this.#state = "gone"
-  }
-
-  #tellCommitted(wrote: "record" | "end"): void {
-    this.#policy.tell({ type: "committed", handle: this.handle ?? "", wrote })
   }
 
   #refuseEnd(): void {

@@ -225,8 +225,8 @@ describe("parallel requests on one session", () => {
 describe('S11: 100 parallel increments by assignment, under the rule "add"', () => {
   for (const instances of [1, 2]) {
     it(`are exactly 100 more on ${instances === 1 ? "one instance" : "two instances over one store"}`, async () => {
-      const store = memoryStore()
       const clock = hastyClock()
+      const store = memoryStore({ clock })
       const systems = Array.from({ length: instances }, () =>
         createSessions<{ count: number }>({ store, clock, rules: { count: "add" } }),
       )

@@ -446,7 +446,7 @@ describe("what a session says of itself", () => {
 
   it("a session of unknown shape takes any JSON", async () => {
     const bench = sessionBench()
-    const sessions = createSessions({ store: bench.inner })
+    const sessions = createSessions({ store: bench.inner, clock: bench.clock })
     const tab = browser(sessions)
     await tab.visit((session) => {
       session.data.anything = { list: [1, null, "x"] }

@@ -32,8 +32,8 @@ async function started(data: Partial<Data> = { count: 0 }, options: Parameters<t
 describe("S11: update is exact", () => {
   for (const instances of [1, 2]) {
     it(`100 in parallel are 100 more on ${instances === 1 ? "one instance" : "two instances over one store"}`, async () => {
-      const store = memoryStore()
       const clock = hastyClock()
+      const store = memoryStore({ clock })
       const systems = Array.from({ length: instances }, () => createSessions<Data>({ store, clock }))
       const first = browser(systems[0]!)
       await first.visit((session) => void (session.data.count = 0))

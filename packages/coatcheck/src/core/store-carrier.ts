@@ -90,10 +90,11 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
     return { cookie: kept.cookie, entry: await lanes.submit(kept.entry.key, kept.entry, change) }
   }
 
-  async function touch({ cookie, entry }: Kept, expiresAt: number): Promise<Fate<Kept>> {
+  async function touch(kept: Kept, expiresAt: number): Promise<Fate<Kept>> {
+    const { cookie, entry } = kept
     const outcome = await store.touch(entry.key, expiresAt, { version: entry.version })
     if (outcome.ok) return { cookie, entry: { ...entry, expiresAt } }
-    return outcome.current ? { cookie, entry } : "gone" // whoever wrote the newer version moved its end as well
+    return outcome.current ? kept : "gone" // whoever wrote the newer version moved its end as well
   }
 
   // (1) insert the record under a new id, (2) delete the old one on its version. Whoever writes between the two makes (2) fail,

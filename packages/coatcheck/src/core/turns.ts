@@ -1,51 +1,69 @@
-// Whose turn it is among what one session has under way. A change of its id (creation, rotation, ending) has the session to itself;
-// writes go side by side, since the carrier puts them in order; the commit comes after all that was begun before it. This is a
-// plain record and functions over it, because one is made for every opened session.
+// The operations of one session take turns in the order in which they were called, whether or not the handler waits for each.
+// Updates go side by side, for the carrier puts their writes in order; a rotation, an ending and the commit have the session to
+// themselves. So the reply comes after all that was begun before it, and nobody works on an id that is being replaced.
+//
+// This is a plain record and functions over it, because one is made for every opened session. Where nobody is in the way, work
+// begins at once, and a plain result stays one.
 
-/** What is under way. Neither promise ever rejects: who began the work is told of its failure. */
+/** Who has a turn, or waits for one. The promises never reject: who began the work is told of its failure. */
 export interface Turns {
-  /** Settles with the change of id. */
+  /** Settles with the last one that has, or will have, the session to itself. */
   alone: Promise<unknown> | null
-  /** Settles with all the writes. */
+  /** Settles with all that go side by side and were begun after that one. */
   beside: Promise<unknown> | null
-  writes: number
 }
 
-/** Nothing is under way. */
+/** Nobody has a turn. */
 export function noTurns(): Turns {
-  return { alone: null, beside: null, writes: 0 }
+  return { alone: null, beside: null }
 }
 
-/** Whether anything is under way. */
-export function isBusy(turns: Turns): boolean {
-  return (turns.alone ?? turns.beside) !== null
+/** Does work after the last one that was begun to be alone, side by side with others. */
+export function takeBeside<T>(turns: Turns, work: () => Promise<T>): Promise<T> {
+  const turn = turns.alone ? turns.alone.then(work) : work()
+  const ending = Promise.allSettled([turns.beside, turn])
+  turns.beside = ending
+  void ending.then(() => {
+    if (turns.beside === ending) turns.beside = null
+  })
+  return turn
 }
 
-/** Until nothing is under way. Where that is so already, waiting for it would let others go first. */
-export async function quiet(turns: Turns): Promise<void> {
-  while (turns.alone ?? turns.beside) await (turns.alone ?? turns.beside)
+/** Does work alone, after all that was begun before. */
+export function takeAlone<T>(turns: Turns, work: () => T | Promise<T>): T | Promise<T> {
+  const before = turns.beside ?? turns.alone // who goes beside was begun after the last one who is alone
+  const turn = before ? before.then(work) : work()
+  if (!(turn instanceof Promise)) return turn
+  const ending = turn.then(ignore, ignore)
+  turns.alone = ending
+  turns.beside = null
+  void ending.then(() => {
+    if (turns.alone === ending) turns.alone = null
+  })
+  return turn
 }
 
-/** Begins a change of id. Only to be called when no other one is under way. */
-export async function takeAlone(turns: Turns, work: Promise<void>): Promise<void> {
-  turns.alone = work.catch(ignore)
+/** Work that may overlap. */
+export interface UnderWay {
+  count: number
+  /** Settles with all of it, and never rejects. */
+  ending: Promise<unknown> | null
+}
+
+/** No work yet. */
+export function nothingUnderWay(): UnderWay {
+  return { count: 0, ending: null }
+}
+
+/** Follows work to its end; when it was the last that was under way, calls `onLast` before anybody is told. */
+export async function follow(underWay: UnderWay, work: Promise<void>, onLast: () => void): Promise<void> {
+  underWay.count++
+  underWay.ending = Promise.allSettled([underWay.ending, work])
   try {
     await work
   } finally {
-    turns.alone = null
+    if (--underWay.count === 0) onLast()
   }
-}
-
-/** Begins a write. `onLast` is called when it has ended, one way or the other, and no further one is under way. */
-export function takeBeside(turns: Turns, work: Promise<void>, onLast: () => void): Promise<void> {
-  turns.writes++
-  const ending = work.finally(() => {
-    if (--turns.writes > 0) return
-    turns.beside = null
-    onLast()
-  })
-  turns.beside = Promise.all([turns.beside, ending.catch(ignore)])
-  return ending
 }
 
 function ignore(): void {}
