@@ -94,10 +94,13 @@ export function formatOwner(owner: string | null): string {
 /**
  * The owner that a Coatcheck-Owner field names; null: nobody.
  *
- * @throws CoatcheckError `invalid` when it is not percent-encoded UTF-8.
+ * @throws CoatcheckError `invalid` when it is not percent-encoded UTF-8, or there are two.
  */
 export function parseOwner(field: string): string | null {
-  return field === "" ? null : decodePercent(field, "Coatcheck-Owner")
+  if (field === "") return null
+  // Raw bytes arrive as Latin-1, and several fields as one with commas: taken as they are, both would name somebody else.
+  if (!/^[!-+\--~]+$/.test(field)) throw new CoatcheckError("invalid", "Coatcheck-Owner is percent-encoded UTF-8, once")
+  return decodePercent(field, "Coatcheck-Owner")
 }
 
 function decodePercent(text: string, what: string): string {
