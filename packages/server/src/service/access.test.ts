@@ -105,6 +105,36 @@ describe("tokens", () => {
     expect((await ask("GET", "/a", bearer("a-token"))).headers["coatcheck-absent"]).toBe("1")
   })
 
+  it("X1: who may only write learns no value by a condition that fails", async () => {
+    const { ask, store } = await serve({ tokens })
+    await store.set("a", '"confidential"')
+    const condition = { "If-Match": '"no-version"' }
+    const wrong = '"if":{"version":"no-version"}'
+    const calls = [
+      ["PUT", "/-/v1/records/a", { "If-None-Match": "*" }, "1"],
+      ["PUT", "/-/v1/records/a", condition, "1"],
+      ["PATCH", "/-/v1/records/a", { ...condition, "Coatcheck-TTL": "1" }, undefined],
+      ["DELETE", "/-/v1/records/a", condition, undefined],
+      ["POST", "/-/v1/batch", {}, '{"ops":[{"op":"set","key":"a","value":1,"if":"absent"}]}'],
+      ["POST", "/-/v1/batch", {}, `{"ops":[{"op":"set","key":"a","value":1,${wrong}}]}`],
+      ["POST", "/-/v1/batch", {}, '{"ops":[{"op":"touch","key":"a","ttl":1,"version":"no-version"}]}'],
+      ["POST", "/-/v1/batch", {}, '{"ops":[{"op":"delete","key":"a","version":"no-version"}]}'],
+    ] as const
+    for (const [method, path, fields, body] of calls) {
+      const asked = (token: string) => {
+        const headers = { ...bearer(token).headers, ...fields }
+        return ask(method, path, body === undefined ? { headers } : { headers, body })
+      }
+      const refused = await asked("w-token")
+      expect([refused.status, refused.json], `${method} ${body}`).toEqual([
+        403,
+        expect.objectContaining({ detail: "This token's scopes don't include read" }),
+      ])
+      expect((await asked("a-token")).text, `${method} ${body}`).toContain("confidential")
+    }
+    expect((await store.get("a"))?.value).toBe('"confidential"')
+  })
+
   it("X1: the presented token is found by its digest, whichever entry it is", () => {
     const parsed = parseTokens(tokens)
     expect(["r-token", "w-token", "a-token"].map((token) => findToken(parsed, `Bearer ${token}`)?.name)).toEqual([

@@ -21,10 +21,16 @@ export async function batch(call: Call): Promise<void> {
   if (call.method !== "POST") return sendAllowed(call, "POST, OPTIONS")
   const { limits, now } = call.setting
   const operations = parseBatch(await readText(call, limits.batchBytes), now(), limits.batchOps)
-  if (operations.some(isRead) && !permits(call, "read")) return
+  if (operations.some(shows) && !permits(call, "read")) return
   if (!operations.every(isRead) && !permits(call, "write")) return
   const results = await Promise.all(operations.map((operation) => resultOf(call, operation)))
   sendJson(call, 200, formatResults(results))
+}
+
+// Whether the result may hold what it did not write: a condition that fails shows what stands there.
+function shows(operation: Operation): boolean {
+  if (operation.op === "get") return true
+  return operation.op === "set" ? operation.options.if !== undefined : operation.version !== undefined
 }
 
 function isRead(operation: Operation): boolean {

@@ -227,6 +227,26 @@ describe("conditions", () => {
     expect(head).not.toMatch(/content-length|transfer-encoding/i)
   })
 
+  it("KVS-02: a read honours If-Match too, and no condition is passed over where it can't hold", async () => {
+    const { ask } = await serve()
+    const { etag } = (await ask("PUT", path, { body: "1" })).headers
+    for (const [condition, status] of [
+      [etag!, 200],
+      [`"x", ${etag}`, 200],
+      ["*", 200],
+      ['"x"', 412],
+      [`W/${etag}`, 412],
+    ] as const) {
+      expect((await ask("GET", path, { headers: { "If-Match": condition } })).status, condition).toBe(status)
+    }
+    for (const method of ["PATCH", "DELETE"]) {
+      const headers = { "If-None-Match": "*", "Coatcheck-TTL": "1" }
+      expect((await ask(method, path, { headers })).status, method).toBe(400)
+    }
+    const { text, headers } = await ask("GET", path)
+    expect([text, headers["coatcheck-ttl"]]).toEqual(["1", undefined])
+  })
+
   it("KVS-06: without credentials nothing is learnt about a version", async () => {
     const digest = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b" // of "secret"
     const { ask } = await serve({ tokens: [`all read,write sha256:${digest}`] })

@@ -33,22 +33,31 @@ export function record(call: Call, key: string): Promise<void> | void {
     case "HEAD":
       return permits(call, "read") ? getRecord(call, key) : undefined
     case "PUT":
-      return permits(call, "write") ? putRecord(call, key) : undefined
+      return permitsWrite(call) ? putRecord(call, key) : undefined
     case "PATCH":
-      return permits(call, "write") ? patchRecord(call, key) : undefined
+      return permitsWrite(call) ? patchRecord(call, key) : undefined
     case "DELETE":
-      return permits(call, "write") ? deleteRecord(call, key) : undefined
+      return permitsWrite(call) ? deleteRecord(call, key) : undefined
     default:
       return sendAllowed(call, "GET, HEAD, PUT, PATCH, DELETE, OPTIONS")
   }
 }
 
+// A condition that fails shows what stands there, so setting one takes the right to read as well.
+function permitsWrite(call: Call): boolean {
+  const isConditional = field(call, "if-match") !== undefined || field(call, "if-none-match") !== undefined
+  return permits(call, "write") && (!isConditional || permits(call, "read"))
+}
+
 async function getRecord(call: Call, key: string): Promise<void> {
   checkKey(key)
+  const match = field(call, "if-match")
+  const wanted = match === undefined ? null : parseTags(match)
   const known = field(call, "if-none-match")
   const condition = known === undefined ? null : parseTags(known)
   const entry = await call.setting.store.get(key)
   if (entry === null) return sendNotFound(call, "There is no such record")
+  if (wanted !== null && !strongMatch(wanted, entry.version)) return sendRefused(call, entry)
   if (condition !== null && weakMatch(condition, entry.version)) return sendEmpty(call, 304, tagOf(entry.version))
   sendEntry(call, 200, entry)
 }
@@ -74,6 +83,7 @@ async function putRecord(call: Call, key: string): Promise<void> {
 
 async function patchRecord(call: Call, key: string): Promise<void> {
   checkKey(key)
+  takesNoCreation(call)
   const { store, now } = call.setting
   const ttl = field(call, headers.ttl)
   if (ttl === undefined) throw new CoatcheckError("invalid", "PATCH moves the end: say it by Coatcheck-TTL")
@@ -89,6 +99,7 @@ async function patchRecord(call: Call, key: string): Promise<void> {
 
 async function deleteRecord(call: Call, key: string): Promise<void> {
   checkKey(key)
+  takesNoCreation(call)
   const { store } = call.setting
   const match = field(call, "if-match")
   const outcome =
@@ -146,6 +157,12 @@ function isCreateOnly(call: Call): boolean {
   if (known === undefined) return false
   if (parseTags(known) !== "*") throw new CoatcheckError("invalid", "A write takes If-None-Match: * and no tags")
   return true
+}
+
+// What needs a record can't ask for its absence; passed over in silence, the condition would seem to have held.
+function takesNoCreation(call: Call): void {
+  if (field(call, "if-none-match") === undefined) return
+  throw new CoatcheckError("invalid", `${call.method} takes If-Match and not If-None-Match`)
 }
 
 function isThere(found: unknown): boolean {
