@@ -8,7 +8,7 @@ import { join } from "node:path"
 import { describe, expect, it } from "vitest"
 
 const root = join(import.meta.dirname, "..")
-const id = "(?:[KPXCSDBML]\\d+|(?:SES|CKI|CCH|CSR|KVS|PRS|ERR|LOG|CRY|REG|TMO|REL)-\\d+|F-[A-Z]+-\\d+)"
+const id = "(?:[KPXCSDBML]\\d+|(?:SES|CKI|CCH|CSR|KVS|PRS|ERR|LOG|CRY|REG|TMO|REL|ADM)-\\d+|F-[A-Z]+-\\d+)"
 const row = /^\| ([^|]+?) \| (.+) \|$/gm
 
 /** Ids that begin a text in a test, alone or before a colon. */
