@@ -164,7 +164,8 @@ export function cursorAt(key: string): string {
 export function cursorKey(cursor: string | null): string | null {
   if (cursor === null) return null
   const key = decode(cursor)
-  if (key === null || key === "" || encode(key) !== cursor || unfit.test(key) || exceeds(key, limits.keyBytes)) throw badCursor()
+  if (key === null || key === "" || encode(key) !== cursor || unfit.test(key) || exceeds(key, limits.keyBytes))
+    throw badCursor()
   return key
 }
 
