@@ -1,7 +1,10 @@
 import { once } from "node:events"
+import { createServer, type ServerResponse } from "node:http"
+import { type AddressInfo, connect as connectTo } from "node:net"
 import { memoryStore } from "coatcheck/memory"
 import { CoatcheckError } from "coatcheck"
 import { describe, expect, it } from "vitest"
+import { createService } from "./serve.ts"
 import { serve, storeWith } from "../../../../test/support/service.ts"
 
 const path = "/-/v1/records"
@@ -115,6 +118,28 @@ describe("a stream of records", () => {
     await once(socket, "close")
     expect(bytes).toBeGreaterThan(60_000_000)
     expect(asked).toBeGreaterThan(40)
+  })
+
+  it("waits with little in hand for a client that takes nothing", async () => {
+    const service = createService(await filled(200, JSON.stringify("x".repeat(100_000))))
+    let answer: ServerResponse | undefined
+    const server = createServer((request, response) => service.handler(request, (answer = response)))
+    server.listen(0, "127.0.0.1")
+    await once(server, "listening")
+    const { port } = server.address() as AddressInfo
+    const socket = connectTo(port, "127.0.0.1").pause()
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost:${port}\r\nAccept: ${lines.Accept}\r\n\r\n`)
+    let last = -1
+    for (let still = 0; still < 200; ) {
+      await new Promise((resolve) => setImmediate(resolve))
+      const written = answer?.socket?.bytesWritten ?? 0
+      still = written > 0 && written === last ? still + 1 : 0
+      last = written
+    }
+    expect(answer?.writableLength).toBeGreaterThan(0)
+    expect(answer?.writableLength).toBeLessThan(500_000)
+    socket.destroy()
+    await new Promise((resolve) => server.close(resolve))
   })
 
   it("asks for large values a few at a time", async () => {

@@ -8,6 +8,8 @@ import { permits } from "./scope.ts"
 import { endStream, pages, writePart } from "./stream.ts"
 
 const lines = "application/x-ndjson"
+// Of a page as text there is this much at a time, however slowly the client takes it.
+const partLength = 65_536
 // White space inside a value as it was written; in a string it would be escaped.
 const lineBreak = /[\r\n]/g
 
@@ -29,9 +31,13 @@ async function streamRecords(call: Call, query: ListQuery): Promise<void> {
   for await (const { entries } of pages(store, query)) {
     if (!call.response.headersSent) beginStream(call, lines)
     if (call.method === "HEAD") break
-    const at = now()
     let text = ""
-    for (const entry of entries) text += `${formatEntry(entry, at).replace(lineBreak, " ")}\n`
+    for (const entry of entries) {
+      text += `${formatEntry(entry, now()).replace(lineBreak, " ")}\n`
+      if (text.length < partLength) continue
+      await writePart(call, text)
+      text = ""
+    }
     if (text !== "") await writePart(call, text)
   }
   endStream(call)

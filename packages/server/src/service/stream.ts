@@ -7,13 +7,14 @@ import { gone } from "./body.ts"
 import type { Call } from "./call.ts"
 
 const pageBytes = 1_048_576
+const firstPage = 16 // nothing is known of the values yet
 
 /**
  * The pages of a whole listing, each asked for when the one before was used. Where values are asked for, a page is made as long as
  * fits into about a megabyte by what the values so far took: neither a million small records nor a thousand large ones fill memory.
  */
 export async function* pages(store: Store, query: ListQuery): AsyncGenerator<Page, void, void> {
-  let limit: number = query.values === false ? limits.page : limits.defaultPage
+  let limit: number = query.values === false ? limits.page : firstPage
   let cursor = query.cursor
   for (;;) {
     const page = await store.list({ ...query, limit, ...(cursor === undefined ? {} : { cursor }) })
