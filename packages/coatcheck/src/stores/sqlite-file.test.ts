@@ -153,6 +153,11 @@ describe("a file that is not ours is refused and stays as it is", () => {
     const error: unknown = await sqliteStore(folder).catch((caught: unknown) => caught)
     expect(error).toMatchObject({ code: "unavailable", message: expect.stringContaining("it is no file") })
   })
+
+  it("in a folder that can't be made", async () => {
+    const error: unknown = await sqliteStore("/proc/nowhere/deeper/s.db").catch((caught: unknown) => caught)
+    expect(error).toMatchObject({ code: "unavailable", message: expect.stringContaining("readable and writable") })
+  })
 })
 
 describe("a file that a crash left behind", () => {

@@ -71,7 +71,7 @@ export function isOpenToOthers(path: string): boolean {
 function prepare(path: string): void {
   const folder = dirname(path)
   try {
-    fs.mkdirSync(folder, { recursive: true, mode: 0o700 })
+    makeFolder(folder)
     if (!fs.existsSync(path)) create(path)
     if (!fs.statSync(path).isFile()) throw trouble(path, "it is no file; name a file in a folder of its own")
     fs.accessSync(path, fs.constants.R_OK | fs.constants.W_OK)
@@ -79,6 +79,17 @@ function prepare(path: string): void {
   } catch (error) {
     if (error instanceof CoatcheckError) throw error
     throw trouble(path, "file and folder must be readable and writable for this process", error)
+  }
+}
+
+// A level at a time: Node's own way never comes back where the kernel calls a folder absent that it will not make (/proc).
+function makeFolder(folder: string): void {
+  if (fs.existsSync(folder)) return
+  makeFolder(dirname(folder))
+  try {
+    fs.mkdirSync(folder, { mode: 0o700 })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error // somebody else has made it
   }
 }
 
