@@ -4,6 +4,7 @@ import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
+import { execPath } from "node:process"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { openGate } from "./support/gate.ts"
 import {
@@ -13,6 +14,7 @@ import {
   type Running,
   runSource,
   sourceFlags,
+  start,
   startCounter,
   startService,
 } from "./support/processes.ts"
@@ -227,6 +229,13 @@ describe("coatcheck", () => {
       expect(stderr).not.toMatch(/^\s+at /m)
     }
     expect(endings[0]?.stderr).toMatch(/unknown option '--prot'.*--port.*See coatcheck serve --help/s)
+  })
+
+  it("P4: says in one line when its output can't be written, exit 1", async () => {
+    const line = `exec "$@" > /dev/full`
+    const { code, stdout, stderr } = await start("sh", ["-c", line, "sh", execPath, ...sourceFlags, command, "secret"])
+      .ended
+    expect([code, stdout, stderr]).toEqual([1, "", "coatcheck: the output can't be written (ENOSPC)\n"])
   })
 
   it("prints one fresh secret and nothing else", async () => {

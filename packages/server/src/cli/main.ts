@@ -14,9 +14,11 @@ const { version } = createRequire(import.meta.url)("../../package.json") as { ve
 const { env, stdout, stderr } = process
 
 // Whoever reads our output may stop early (| head). That is their right and no error.
-stdout.on("error", (error: NodeJS.ErrnoException) =>
-  process.exit(error.code === "EPIPE" ? exitCodes.done : exitCodes.failed),
-)
+stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(exitCodes.done)
+  note(`the output can't be written (${error.code})`)
+  process.exit(exitCodes.failed)
+})
 
 const program = new Command("coatcheck")
   .description("Server-side sessions: a key-value service over HTTP, and tools to look into it.")
@@ -101,7 +103,7 @@ Examples:
 
 command("secret", "Print a fresh secret, or make a token for a service.")
   .option("--token <name>", "make a token of this name: prints the token, then the line for the token file")
-  .option("--scopes <list>", "what the token may do: read, write, admin", "read,write")
+  .option("--scopes <list>", "what the token may do: read, write, admin (default: read,write)")
   .addHelpText(
     "after",
     `

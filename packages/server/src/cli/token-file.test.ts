@@ -60,21 +60,23 @@ describe("readTokenFile", () => {
 
 describe("secretLines", () => {
   it("prints one fresh secret of 32 bytes", () => {
-    const [secret, ...rest] = secretLines({ scopes: "read,write" })
+    const [secret, ...rest] = secretLines({})
     expect(secret).toMatch(/^[\w-]{43}$/)
     expect(rest).toEqual([])
-    expect(secretLines({ scopes: "read,write" })).not.toEqual([secret])
+    expect(secretLines({})).not.toEqual([secret])
   })
 
   it("makes a token and the line that the token file takes", () => {
     const [token = "", line = ""] = secretLines({ token: "web", scopes: "write,read" })
     expect(parseTokens(line, "f")).toEqual([line])
     expect(line).toBe(`web read,write sha256:${createHash("sha256").update(token).digest("hex")}`)
+    expect(secretLines({ token: "web" })[1]).toMatch(/^web read,write sha256:/)
   })
 
   it("P4: refuses a name or a scope that the file could not hold", () => {
     expect(caught(() => secretLines({ token: "a b", scopes: "read" }))).toMatch(/name may hold/)
     expect(caught(() => secretLines({ token: "a", scopes: "all" }))).toMatch(/^--scopes: scopes are/)
+    expect(caught(() => secretLines({ scopes: "read" }))).toMatch(/name one with --token/)
   })
 })
 
