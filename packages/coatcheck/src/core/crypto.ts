@@ -1,5 +1,5 @@
-// The one file that touches node:crypto and base64url. Random bytes come from a pool that is refilled in one system call and
-// wiped as it is used: 32 bytes cost 0.1 µs that way instead of 2 µs, and no spent secret stays in memory.
+// The one file that touches node:crypto, base64url and the bytes of a text. Random bytes come from a pool that is refilled in one
+// system call and wiped as it is used: 32 bytes cost 0.1 µs that way instead of 2 µs, and no spent secret stays in memory.
 
 import * as crypto from "node:crypto"
 
@@ -45,6 +45,11 @@ export function sameMac(a: string, b: string): boolean {
   const left = Buffer.from(a)
   const right = Buffer.from(b)
   return left.length === right.length && crypto.timingSafeEqual(left, right)
+}
+
+/** How many bytes of UTF-8 a text takes; half of a surrogate pair counts as three. */
+export function utf8Length(text: string): number {
+  return Buffer.byteLength(text)
 }
 
 /** Text to base64url of its UTF-8 bytes. */

@@ -2,7 +2,7 @@
 // key is derived from its secret for one purpose (HKDF), so what was signed for one use is nothing in another. A secret that
 // could be guessed stops the start: a signature is only as good as its key.
 
-import { deriveKey, hmac, sameMac } from "./crypto.ts"
+import { deriveKey, hmac, sameMac, utf8Length } from "./crypto.ts"
 
 /** Signs and verifies text for one purpose. */
 export interface Keyring {
@@ -39,7 +39,7 @@ export function keyring(secrets: string | readonly string[] | undefined, purpose
 
 function check(secret: unknown, which: string): void {
   const advice = "make one with `npx coatcheck secret`"
-  if (typeof secret !== "string" || new TextEncoder().encode(secret).length < MIN_BYTES) {
+  if (typeof secret !== "string" || utf8Length(secret) < MIN_BYTES) {
     throw new TypeError(`${which} is shorter than ${MIN_BYTES} bytes; ${advice}`)
   }
   if (new Set(secret).size < MIN_DISTINCT || isRepeated(secret))

@@ -2,6 +2,7 @@
 // fits what was asked: the right number of results, the right key, the version that was chosen.
 
 import type { Clock } from "../core/clock.ts"
+import { isOver } from "../core/contract.ts"
 import type { DeleteOutcome, Entry, Outcome } from "../core/store.ts"
 import type { CoatcheckError } from "../errors.ts"
 import {
@@ -13,7 +14,6 @@ import {
   type Result,
 } from "../protocol/batch.ts"
 import { paths } from "../protocol/paths.ts"
-import { isOver } from "./check.ts"
 import type { HttpClient, HttpReply } from "./http-client.ts"
 import { type Verdict, verdictOfProblem, verdictOfReply, verdictOfRubbish } from "./http-errors.ts"
 import { type Call, lane, type LaneLimits, type Packed } from "./http-lane.ts"

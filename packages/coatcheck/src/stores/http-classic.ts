@@ -6,13 +6,22 @@
 // Reading first and writing after, to imitate conditions, was rejected: it looks safe in every test and loses updates in use.
 // A version here is a hash of the value. It tells that something changed; it does come back when a value does.
 
+import {
+  checkDelete,
+  checkKey,
+  checkQuery,
+  checkSet,
+  checkTouch,
+  closedError,
+  cursorAt,
+  cursorKey,
+} from "../core/contract.ts"
 import { randomText, sha256 } from "../core/crypto.ts"
 import type { DeleteOutcome, Entry, ListQuery, Outcome, Page, SetOptions, Store } from "../core/store.ts"
 import { CoatcheckError } from "../errors.ts"
 import { headers } from "../protocol/headers.ts"
 import { elements, jsonText, members, ownText, quote, readString } from "../protocol/json.ts"
 import { keyPath } from "../protocol/paths.ts"
-import { checkDelete, checkKey, checkQuery, checkSet, checkTouch, closedError, cursorAt, cursorKey } from "./check.ts"
 import type { HttpAddress, HttpSettings } from "./http-address.ts"
 import { httpClient, type HttpReply } from "./http-client.ts"
 import { type Verdict, verdictOfReply, verdictOfRubbish } from "./http-errors.ts"

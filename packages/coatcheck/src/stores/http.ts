@@ -8,12 +8,12 @@
 // its conditions because of one odd reply would lose updates in silence.
 
 import { type Clock, type Duration, milliseconds, systemClock } from "../core/clock.ts"
+import { checkDelete, checkKey, checkQuery, checkSet, checkTouch, closedError, isOver, warn } from "../core/contract.ts"
 import type { DeleteOutcome, Entry, ListQuery, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
 import { limits } from "../core/store.ts"
 import { parsePage } from "../protocol/entry.ts"
 import { jsonText } from "../protocol/json.ts"
 import { listPath } from "../protocol/paths.ts"
-import { checkDelete, checkKey, checkQuery, checkSet, checkTouch, closedError, isOver, warn } from "./check.ts"
 import { type HttpAddress, httpAddress, type HttpSettings } from "./http-address.ts"
 import { batches, readDelete, readGet, readOutcome } from "./http-batches.ts"
 import { classicStore } from "./http-classic.ts"

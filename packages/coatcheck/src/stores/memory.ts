@@ -10,10 +10,6 @@
 
 import type { Clock } from "../core/clock.ts"
 import { systemClock } from "../core/clock.ts"
-import { randomText } from "../core/crypto.ts"
-import type { DeleteOutcome, Entry, ListQuery, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
-import { limits } from "../core/store.ts"
-import { CoatcheckError } from "../errors.ts"
 import {
   checkDelete,
   checkKey,
@@ -27,7 +23,11 @@ import {
   isOver,
   refusal,
   warn,
-} from "./check.ts"
+} from "../core/contract.ts"
+import { randomText } from "../core/crypto.ts"
+import type { DeleteOutcome, Entry, ListQuery, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
+import { limits } from "../core/store.ts"
+import { CoatcheckError } from "../errors.ts"
 import type { Ending } from "./memory-ends.ts"
 import { ends } from "./memory-ends.ts"
 import type { OrderedKeys } from "./memory-order.ts"

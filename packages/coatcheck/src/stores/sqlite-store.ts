@@ -13,9 +13,6 @@
 // key (the key twice on disk), LMDB (a damaged file ends the process).
 
 import type { Clock } from "../core/clock.ts"
-import { randomText } from "../core/crypto.ts"
-import type { DeleteOutcome, Entry, ListQuery, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
-import type { CoatcheckError } from "../errors.ts"
 import {
   checkDelete,
   checkKey,
@@ -28,7 +25,10 @@ import {
   isOver,
   refusal,
   written,
-} from "./check.ts"
+} from "../core/contract.ts"
+import { randomText } from "../core/crypto.ts"
+import type { DeleteOutcome, Entry, ListQuery, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
+import type { CoatcheckError } from "../errors.ts"
 import { commitFailure, isLocked, type SqliteDatabase, storeFailure } from "./sqlite-driver.ts"
 import { listing } from "./sqlite-listing.ts"
 import { packRecord, sweepSecond, unpackRecord } from "./sqlite-record.ts"

@@ -11,7 +11,7 @@ import {
   isOver,
   refusal,
   written,
-} from "../stores/check.ts"
+} from "../core/contract.ts"
 import type { StoreSetup } from "./store-case.ts"
 import { storeCases } from "./store-suite.ts"
 

@@ -1,17 +1,18 @@
-// What all stores decide alike. First, what they ask of their arguments before they do anything, so that a bad call ends the same
-// way everywhere: a CoatcheckError `invalid` or `too-large`, nothing stored, and not one byte of the key or the value in
-// the message. Then the conditions of the contract, as pure functions of the entry that stands there, for stores that can decide
-// in one atomic step with the write: a thread that does not wait in between, or a transaction.
+// The rules of ./store.ts as functions, for whoever writes a store: what all stores decide alike. First, what they ask of their
+// arguments before they do anything, so that a bad call ends the same way everywhere: a CoatcheckError `invalid` or
+// `too-large`, nothing stored, and not one byte of the key or the value in the message. Then the conditions of the contract, as
+// pure functions of the entry that stands there, for stores that can decide in one atomic step with the write: a thread that
+// does not wait in between, or a transaction.
 //
 // The checks run on every call of every store, so they are made for the usual case: an ASCII key costs one pass, and bytes are only
 // counted when the number of characters leaves a doubt (a UTF-16 unit is at most 3 bytes of UTF-8). Values are not parsed: that
 // they are JSON is the writer's promise. They must be well-formed Unicode, because an engine that keeps UTF-8 would turn a
 // lone surrogate into another character in silence.
 
-import { decode, encode } from "../core/crypto.ts"
-import type { Entry, ListQuery, Outcome, Report, SetOptions } from "../core/store.ts"
-import { limits } from "../core/store.ts"
 import { CoatcheckError } from "../errors.ts"
+import { decode, encode, utf8Length } from "./crypto.ts"
+import type { Entry, ListQuery, Outcome, Report, SetOptions } from "./store.ts"
+import { limits } from "./store.ts"
 
 // With the u flag a surrogate only matches when it stands alone.
 const unfit = /[\p{Cc}\p{Cs}]/u
@@ -22,7 +23,7 @@ export const warn: Report = ({ store, message }) => console.warn(`coatcheck: ${s
 
 /** Whether a text takes more than so many bytes of UTF-8. Counts only when the length leaves a doubt. */
 export function exceeds(text: string, bytes: number): boolean {
-  return text.length * 3 > bytes && (text.length > bytes || Buffer.byteLength(text) > bytes)
+  return text.length * 3 > bytes && (text.length > bytes || utf8Length(text) > bytes)
 }
 
 /**

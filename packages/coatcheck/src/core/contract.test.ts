@@ -1,7 +1,7 @@
 import fc from "fast-check"
 import { describe, expect, it, vi } from "vitest"
-import { limits } from "../core/store.ts"
-import { checkKey, checkQuery, checkValue, cursorAt, cursorKey, exceeds, warn } from "./check.ts"
+import { checkKey, checkQuery, checkValue, cursorAt, cursorKey, exceeds, warn } from "./contract.ts"
+import { limits } from "./store.ts"
 
 describe("checks that every store makes", () => {
   it("K13: bytes of UTF-8 are counted, and only where characters leave a doubt", () => {
