@@ -283,6 +283,22 @@ describe("the deadline", () => {
     expect(faulty.calls.set).toBeLessThan(400)
   })
 
+  it("what turns out to have ended is told as that, however late", async () => {
+    const clock = hastyClock()
+    const inner = memoryStore()
+    const faulty = faultyStore(inner)
+    const known = await put(inner, "1")
+    faulty.inject("held-request", { verb: "set" })
+    const change = { ...increment, creates: false }
+    const late = rejection(lanesOver(faulty.store, { clock, deadline: 100 }).submit("key", known, change))
+    await faulty.whenHeld()
+    await inner.delete("key")
+    clock.advance(1_000)
+    await faulty.release()
+    expect(codeOf(await late)).toBe("ended")
+    expect(faulty.calls.set).toBe(1)
+  })
+
   it("drops those whose time is up, and goes on for the others", async () => {
     const clock = hastyClock()
     const inner = memoryStore()

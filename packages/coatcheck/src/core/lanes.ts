@@ -129,7 +129,7 @@ export function createLanes({ store, clock, random, deadline }: LaneSettings): L
       }
       lane.newest = outcome.stands
       looked = true
-      left = dropLate(alive)
+      left = dropLate(alive, outcome.stands)
       if (left.length === 0) return
       if (attempt > 0) await clock.sleep(pause(attempt))
     }
@@ -193,10 +193,11 @@ export function createLanes({ store, clock, random, deadline }: LaneSettings): L
     }
   }
 
-  function dropLate(waiting: Waiting[]): Waiting[] {
+  // Where nothing is left to change, the next attempt says so without a call, however late it is.
+  function dropLate(waiting: Waiting[], stands: Entry | null): Waiting[] {
     const now = clock.now()
-    return waiting.filter(({ until, reject }) => {
-      if (now < until) return true
+    return waiting.filter(({ change, until, reject }) => {
+      if (now < until || (!stands && !change.creates)) return true
       reject(new CoatcheckError("conflict", "too many others changed this at once; nothing was written, try again"))
       return false
     })

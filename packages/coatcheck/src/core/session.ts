@@ -137,8 +137,8 @@ export class Session<Data extends object = SessionData> implements Committer {
   }
 
   /**
-   * Ends the session: the record is gone when this resolves, and the reply clears the cookie. Without a session it only drops
-   * what was put into `data`.
+   * Ends the session: the record is gone when this resolves, and the reply clears the cookie, unless it was (or may have been)
+   * somebody else who ended it. Without a session it only drops what was put into `data`.
    *
    * @throws CoatcheckError what the store throws: then the session is as it was, and the cookie stays. `committed` after the
    *   reply's headers.
@@ -356,7 +356,7 @@ export class Session<Data extends object = SessionData> implements Committer {
   /** Brings `data` to what is kept now; only when no own write is under way, for they build on each other. */
   #catchUp(): void {
     const draft = this.#draft
-    if (!draft || !this.#kept || this.#state !== "live" || draft.base === this.#kept.entry.value) return
+    if (!draft || !this.#kept || draft.base === this.#kept.entry.value) return
     if (Object.isFrozen(draft.record.data)) {
       this.#draft = null // its changes are on their way with the commit
       return

@@ -74,6 +74,14 @@ describe("REL-04: a call without an answer", () => {
     expect(given).toEqual([null, first])
   })
 
+  it("stays unknown when its repetition is refused: the first call may still arrive", async () => {
+    const first = unanswered()
+    for (const refusal of [new CoatcheckError("unavailable", "down"), new CoatcheckError("closed", "closed")]) {
+      const { run } = calling(first, refusal)
+      expect(await rejection(run(() => "again"))).toBe(first)
+    }
+  })
+
   it("is told as unknown where nobody can say", async () => {
     const first = unanswered()
     const { run, given } = calling(first)

@@ -27,18 +27,25 @@ export async function settle<T>(
   again: (unknown: CoatcheckError) => Promise<T>,
   judge: (stands: Entry | null) => Verdict<T>,
 ): Promise<T> {
-  let last = error
-  for (let sent = 1; ; sent++) {
-    if (!(last instanceof CoatcheckError) || last.code !== "unknown-outcome" || sent === MOST_CALLS) throw last
-    const verdict = judge(await look(store, key, last))
-    if (verdict === "unknown") throw last
+  if (!isUnknown(error)) throw error
+  let unknown = error
+  for (let sent = 1; sent < MOST_CALLS; sent++) {
+    const verdict = judge(await look(store, key, unknown))
+    if (verdict === "unknown") break
     if (verdict !== "again") return verdict.result
     try {
-      return await again(last)
+      return await again(unknown)
     } catch (next) {
-      last = next
+      // That the repetition was refused says nothing of the call before it, which may still arrive.
+      if (!isUnknown(next)) break
+      unknown = next
     }
   }
+  throw unknown
+}
+
+function isUnknown(error: unknown): error is CoatcheckError {
+  return error instanceof CoatcheckError && error.code === "unknown-outcome"
 }
 
 // A failed look says nothing of what happened: the first error is the one to tell.

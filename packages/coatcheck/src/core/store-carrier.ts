@@ -151,7 +151,8 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
   async function remove(kept: Kept): Promise<"removed" | "gone"> {
     const until = clock.now() + deadline
     let entry = kept.entry
-    const hasEnded = () => ({ result: { ok: true, removed: entry } }) as const // whoever did it, that is what was wanted
+    // It has ended, as was wanted; but where somebody else may have done it, by a new id perhaps, the cookie is not ours to clear.
+    const hasEnded = () => ({ result: { ok: true, removed: null } }) as const
     for (;;) {
       const outcome = await removeVersion(entry, hasEnded)
       if (outcome.ok) return outcome.removed ? "removed" : "gone"
