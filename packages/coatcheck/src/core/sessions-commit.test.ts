@@ -363,6 +363,36 @@ describe("a commit that fails", () => {
     }
   })
 
+  it("REL-03, REL-04: a fault at each call of a creation in turn: a cookie leads to a session, and without one nobody has it", async () => {
+    let positions = 0
+    for (const fault of ["refused", "lost-request", "lost-reply", "late"] as const) {
+      for (const times of [1, 2, 9]) {
+        for (const verb of ["set", "get"] as const) {
+          for (let nth = 1; ; nth++) {
+            const bench = sessionBench<Data>()
+            const tab = browser(bench.sessions)
+            const { session, end } = await tab.open()
+            session.data.count = 1
+            if (verb === "get") bench.faulty.inject("lost-reply", { verb: "set" })
+            const before = bench.faulty.struck
+            bench.faulty.inject(fault, { verb, nth, times })
+            const outcome = await end().then(() => "done", codeOf)
+            bench.faulty.clear()
+            await bench.faulty.release()
+            const label = `${fault} ${verb} ${nth} x ${times}: ${outcome}`
+            expect(["done", "unavailable", "unknown-outcome"], label).toContain(outcome)
+            expect(tab.cookie !== null, label).toBe(outcome === "done")
+            if (outcome === "done") expect(await tab.visit(({ data }) => data.count), label).toBe(1)
+            if (outcome === "unavailable") expect(await bench.records(), label).toEqual([])
+            if (bench.faulty.struck - before <= (verb === "get" ? 1 : 0)) break
+            positions++
+          }
+        }
+      }
+    }
+    expect(positions).toBeGreaterThan(12)
+  })
+
   it("REL-04: an outcome that stays unknown is told as that", async () => {
     const { tab, faulty } = await started()
     const { session, end } = await tab.open()

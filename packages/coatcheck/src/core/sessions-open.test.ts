@@ -136,6 +136,12 @@ describe("S4: what a page costs", () => {
     expect(events.filter(({ type }) => type === "created")).toEqual([])
   })
 
+  it("C13: a process that is started again goes on with the sessions in its store", async () => {
+    const { tab, another } = await withSession()
+    const restarted = browser(another().sessions, { cookie: tab.cookie })
+    expect(await restarted.visit((session) => session.data.count)).toBe(1)
+  })
+
   it("C1, C2: two browsers count apart", async () => {
     const bench = sessionBench<Data>()
     const tabs = [browser(bench.sessions), browser(bench.sessions)]
