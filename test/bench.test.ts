@@ -26,7 +26,9 @@ describe("npm run bench", () => {
     const { code, stdout, stderr } = await bench("--only", "micro", "--quick")
     expect(code, stderr).toBe(0)
     expect(stdout).toMatch(/^# Benchmarks\n\n.+; Node v\d.+; commit [0-9a-f]{7}/)
-    const rows = [...stdout.matchAll(/^\| (.+) \| (-?\d+) \|$/gm)].map(([, what = "", ns]) => [what, Number(ns)] as const)
+    const rows = [...stdout.matchAll(/^\| (.+) \| (-?\d+) \|$/gm)].map(
+      ([, what = "", ns]) => [what, Number(ns)] as const,
+    )
     const parts = new Map(rows)
     for (const store of ["memory", "SQLite", "service (both ends of the wire in this process)"]) {
       for (const verb of ["get", "set if version", "touch", "set if absent", "delete"])
