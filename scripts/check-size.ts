@@ -11,7 +11,7 @@ import { gzipSync } from "node:zlib"
 
 /** Door to bytes of gzip, with about a tenth of room. */
 const allowed: Readonly<Record<string, number>> = {
-  ".": 15_500,
+  ".": 18_300, // the rules of the contract are in it, for whoever writes a store
   "./open": 1_200,
   "./memory": 6_200,
   "./sqlite": 9_800,
