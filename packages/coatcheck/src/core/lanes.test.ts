@@ -120,6 +120,22 @@ describe("changes of one key in one process", () => {
     expect(await rejection(lanes.submit("key", undefined, bad[0]!))).toBe(failures[0])
   })
 
+  it("one whose text no store takes fails alone as well", async () => {
+    const { inner, faulty, lanes } = setup()
+    const append = (more: string): Change => ({ ...increment, apply: (text) => (text ?? "") + more })
+    faulty.inject("held-request", { verb: "set" })
+    const opening = lanes.submit("key", null, append("a"))
+    const results = Promise.allSettled(
+      ["b", "x".repeat(1_100_000), "c", "\ud800", "d"].map((more) => lanes.submit("key", null, append(more))),
+    )
+    await faulty.whenHeld()
+    await faulty.release()
+    await opening
+    const told = (await results).map((result) => (result.status === "rejected" ? codeOf(result.reason) : "kept"))
+    expect(told).toEqual(["kept", "too-large", "kept", "invalid", "kept"])
+    expect((await inner.get("key"))?.value).toBe("abcd")
+  })
+
   it("when all of them throw, nothing is written", async () => {
     const { inner, faulty, lanes } = setup()
     const known = await put(inner, "5")

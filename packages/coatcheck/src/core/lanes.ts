@@ -122,7 +122,11 @@ export function createLanes({ store, clock, random, deadline }: LaneSettings): L
         left = alive
         continue
       }
-      const outcome = await write(key, current, text, end)
+      const outcome = await write(key, current, text, end).catch((error: unknown) => {
+        if (alive.length > 1 && isTooMuch(error)) return null
+        throw error
+      })
+      if (outcome === null) return writeOneByOne(key, lane, alive)
       if ("landed" in outcome) {
         lane.newest = outcome.landed
         return resolveAll(alive, outcome.landed)
@@ -132,6 +136,17 @@ export function createLanes({ store, clock, random, deadline }: LaneSettings): L
       left = dropLate(alive, outcome.stands)
       if (left.length === 0) return
       if (attempt > 0) await clock.sleep(pause(attempt))
+    }
+  }
+
+  // A text that no store takes may be the fault of one of them, and only that one is to fail.
+  async function writeOneByOne(key: string, lane: Lane, waiting: Waiting[]): Promise<void> {
+    for (const one of waiting) {
+      try {
+        await writeTogether(key, lane, [one])
+      } catch (error) {
+        one.reject(error)
+      }
     }
   }
 
@@ -210,6 +225,10 @@ export function createLanes({ store, clock, random, deadline }: LaneSettings): L
   }
 
   return { submit }
+}
+
+function isTooMuch(error: unknown): boolean {
+  return error instanceof CoatcheckError && (error.code === "too-large" || error.code === "invalid")
 }
 
 function resolveAll(waiting: Waiting[], entry: Entry): void {
