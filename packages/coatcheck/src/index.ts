@@ -1,6 +1,23 @@
-// The door of the library: sessions, and what one needs to talk about them. Stores and adapters have doors of their own.
+// The door of the library: sessions, what one needs to talk about them, and the rules for whoever writes a store. Stores and
+// adapters have doors of their own.
 
 export type { Clock, Duration } from "./core/clock.ts"
+export {
+  type CheckedQuery,
+  checkDelete,
+  checkKey,
+  checkQuery,
+  checkSet,
+  checkTouch,
+  closedError,
+  cursorAt,
+  cursorKey,
+  isOther,
+  isOver,
+  pageOfAll,
+  refusal,
+  written,
+} from "./core/contract.ts"
 export type { CookieOptions } from "./core/cookie.ts"
 export type { RandomSource } from "./core/crypto.ts"
 export type { EndReason, OnEvent, RefusalReason, SessionEvent } from "./core/events.ts"

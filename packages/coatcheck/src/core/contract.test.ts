@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, it, vi } from "vitest"
-import { checkKey, checkQuery, checkValue, cursorAt, cursorKey, exceeds, warn } from "./contract.ts"
+import { checkKey, checkQuery, checkValue, compareBytes, cursorAt, cursorKey, exceeds, warn } from "./contract.ts"
 import { limits } from "./store.ts"
 
 describe("checks that every store makes", () => {
@@ -26,6 +26,25 @@ describe("checks that every store makes", () => {
       expect(call).toThrow(expect.objectContaining({ code: expect.stringMatching(/^(invalid|too-large)$/) }))
       expect(call).not.toThrow(new RegExp(secret))
     }
+  })
+
+  it("two texts compare as their UTF-8 bytes do", () => {
+    const text = fc.string({ unit: "binary", minLength: 1, maxLength: 6 })
+    const near = fc.constantFrom(
+      "a",
+      "a\ue000",
+      "a\uffff",
+      "a\u{10000}",
+      "a\u{10ffff}",
+      "a\ud7ff",
+      "a\ud7ff\u{10000}",
+      "b",
+    )
+    fc.assert(
+      fc.property(fc.oneof(text, near), fc.oneof(text, near), (a, b) => {
+        expect(Math.sign(compareBytes(a, b))).toBe(Buffer.compare(Buffer.from(a), Buffer.from(b)))
+      }),
+    )
   })
 
   it("a cursor stands for a key, and nothing else is one", () => {

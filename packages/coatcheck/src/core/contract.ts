@@ -2,7 +2,7 @@
 // arguments before they do anything, so that a bad call ends the same way everywhere: a CoatcheckError `invalid` or
 // `too-large`, nothing stored, and not one byte of the key or the value in the message. Then the conditions of the contract, as
 // pure functions of the entry that stands there, for stores that can decide in one atomic step with the write: a thread that
-// does not wait in between, or a transaction.
+// does not wait in between, or a transaction. Last, pages. docs/reference/store-contract.md shows a whole store made of them.
 //
 // The checks run on every call of every store, so they are made for the usual case: an ASCII key costs one pass, and bytes are only
 // counted when the number of characters leaves a doubt (a UTF-16 unit is at most 3 bytes of UTF-8). Values are not parsed: that
@@ -10,8 +10,8 @@
 // lone surrogate into another character in silence.
 
 import { CoatcheckError } from "../errors.ts"
-import { decode, encode, utf8Length } from "./crypto.ts"
-import type { Entry, ListQuery, Outcome, Report, SetOptions } from "./store.ts"
+import { decode, encode, randomText, utf8Length } from "./crypto.ts"
+import type { Entry, ListQuery, Outcome, Page, Report, SetOptions } from "./store.ts"
 import { limits } from "./store.ts"
 
 // With the u flag a surrogate only matches when it stands alone.
@@ -36,37 +36,6 @@ export function checkKey(key: string): void {
 }
 
 /**
- * Refuses what can't be an owner; the same form as a key.
- *
- * @throws CoatcheckError `invalid` or `too-large`.
- */
-export function checkOwner(owner: string): void {
-  checkName(owner, "An owner", limits.ownerBytes)
-}
-
-/**
- * Refuses what can't be a version: 1 to 64 characters of A-Z a-z 0-9 - _.
- *
- * @throws CoatcheckError `invalid`.
- */
-export function checkVersion(version: string): void {
-  if (typeof version !== "string" || !versionForm.test(version)) {
-    throw new CoatcheckError("invalid", "A version must be 1 to 64 characters of A-Z a-z 0-9 - _")
-  }
-}
-
-/**
- * Refuses what can't be an end: whole epoch milliseconds, or null for none.
- *
- * @throws CoatcheckError `invalid`.
- */
-export function checkEnd(expiresAt: number | null): void {
-  if (expiresAt !== null && !Number.isSafeInteger(expiresAt)) {
-    throw new CoatcheckError("invalid", "expiresAt must be whole epoch milliseconds, or null for no end")
-  }
-}
-
-/**
  * Refuses a value that is no well-formed text or takes more than `maxBytes` of UTF-8.
  *
  * @throws CoatcheckError `invalid` or `too-large`.
@@ -86,9 +55,15 @@ export function checkValue(value: string, maxBytes: number): void {
 /**
  * Refuses bad arguments of `set`.
  *
+ * @param maxBytes the longest value, in bytes of UTF-8. Default 1 MiB.
  * @throws CoatcheckError `invalid` or `too-large`.
  */
-export function checkSet(key: string, value: string, options: SetOptions | undefined, maxBytes: number): void {
+export function checkSet(
+  key: string,
+  value: string,
+  options: SetOptions | undefined,
+  maxBytes: number = limits.valueBytes,
+): void {
   checkKey(key)
   checkValue(value, maxBytes)
   if (options === undefined) return
@@ -136,7 +111,7 @@ export interface CheckedQuery {
 }
 
 /**
- * Fills in the defaults of a query.
+ * Fills in the defaults of a query of `list` or `count`.
  *
  * @throws CoatcheckError `invalid` or `too-large` when a part of it can't be.
  */
@@ -152,30 +127,12 @@ export function checkQuery(query: ListQuery = {}): CheckedQuery {
   return { prefix, owner, cursor, limit, values }
 }
 
-/** The cursor of a page of an ordered store: the last key it looked at, made opaque. */
-export function cursorAt(key: string): string {
-  return encode(key)
-}
-
-/**
- * The key that a cursor of `cursorAt` stands for; null for no cursor.
- *
- * @throws CoatcheckError `invalid` when it is none of ours.
- */
-export function cursorKey(cursor: string | null): string | null {
-  if (cursor === null) return null
-  const key = decode(cursor)
-  if (key === null || key === "" || encode(key) !== cursor || unfit.test(key) || exceeds(key, limits.keyBytes))
-    throw badCursor()
-  return key
-}
-
-/** Whether an end has come: at or before now. */
+/** Whether an end has come: at or before now, by the caller's clock. Such an entry is absent, to every verb. */
 export function isOver(expiresAt: number | null, now: number): boolean {
   return expiresAt !== null && expiresAt <= now
 }
 
-/** What a call on a closed store rejects with. */
+/** What a call on a closed store rejects with. `name`: the store's `info.name`. */
 export function closedError(name: string): CoatcheckError {
   return new CoatcheckError("closed", `The ${name} store is closed; open a new one`)
 }
@@ -194,21 +151,88 @@ export function refusal(current: Entry | null, options: SetOptions): Outcome | n
   return holds ? null : { ok: false, current }
 }
 
-/** The entry that a `set` writes: end and owner that were left out stay as they were, null clears them. */
-export function written(
-  current: Entry | null,
-  key: string,
-  value: string,
-  version: string,
-  options: SetOptions,
-): Entry {
-  const { expiresAt = current?.expiresAt ?? null, owner = current?.owner ?? null } = options
+/**
+ * The entry that a `set` writes when nothing speaks against it: its version is the given one or a new one; end and owner that
+ * were left out stay as they were, and null clears them.
+ *
+ * @param current what stands there; null when that is nothing, expired or damaged.
+ */
+export function written(current: Entry | null, key: string, value: string, options: SetOptions): Entry {
+  const { version = randomText(12), expiresAt = current?.expiresAt ?? null, owner = current?.owner ?? null } = options
   return { key, value, version, expiresAt, owner }
 }
 
-/** Whether an entry has another version than a call asked for; undefined: it asked for none. */
+/** Whether an entry has another version than a `touch` or a `delete` asks for; undefined: it asks for none. */
 export function isOther(entry: Entry, version: string | undefined): boolean {
   return version !== undefined && version !== entry.version
+}
+
+/** The cursor of a page in byte order: the last key it looked at, made opaque. */
+export function cursorAt(key: string): string {
+  return encode(key)
+}
+
+/**
+ * The key that a cursor of `cursorAt` stands for; null for no cursor.
+ *
+ * @throws CoatcheckError `invalid` when it is none of ours.
+ */
+export function cursorKey(cursor: string | null): string | null {
+  if (cursor === null) return null
+  const key = decode(cursor)
+  if (key === null || key === "" || encode(key) !== cursor || unfit.test(key) || exceeds(key, limits.keyBytes))
+    throw badCursor()
+  return key
+}
+
+/**
+ * The page that answers a query, for a store that has all of its entries at hand: in byte order, without what has ended. Looks at
+ * every entry for every page; a store of many keeps an index instead, and uses `cursorAt` and `cursorKey`.
+ *
+ * @throws CoatcheckError `invalid` when the cursor is none of ours.
+ */
+export function pageOfAll(entries: Iterable<Entry>, query: CheckedQuery, now: number): Page {
+  const { prefix, owner, limit, values } = query
+  const after = cursorKey(query.cursor)
+  const isAsked = (entry: Entry): boolean =>
+    entry.key.startsWith(prefix) &&
+    (owner === null || entry.owner === owner) &&
+    (after === null || compareBytes(entry.key, after) > 0) &&
+    !isOver(entry.expiresAt, now)
+  const found = [...entries].filter(isAsked).sort((a, b) => compareBytes(a.key, b.key))
+  const page = found.slice(0, limit)
+  const last = found.length > limit ? page.at(-1) : undefined
+  return {
+    entries: values ? page : page.map((entry) => ({ ...entry, value: "" })),
+    cursor: last === undefined ? null : cursorAt(last.key),
+  }
+}
+
+/** Less than 0, 0 or more than 0, as the UTF-8 bytes of the first text come before, with or after those of the second. */
+export function compareBytes(a: string, b: string): number {
+  const shorter = Math.min(a.length, b.length)
+  for (let at = 0; at < shorter; at++) {
+    const left = a.charCodeAt(at)
+    const right = b.charCodeAt(at)
+    if (left !== right) return rank(left) - rank(right)
+  }
+  return a.length - b.length
+}
+
+function checkOwner(owner: string): void {
+  checkName(owner, "An owner", limits.ownerBytes)
+}
+
+function checkVersion(version: string): void {
+  if (typeof version !== "string" || !versionForm.test(version)) {
+    throw new CoatcheckError("invalid", "A version must be 1 to 64 characters of A-Z a-z 0-9 - _")
+  }
+}
+
+function checkEnd(expiresAt: number | null): void {
+  if (expiresAt !== null && !Number.isSafeInteger(expiresAt)) {
+    throw new CoatcheckError("invalid", "expiresAt must be whole epoch milliseconds, or null for no end")
+  }
 }
 
 function checkName(name: string, what: string, bytes: number): void {
@@ -226,4 +250,10 @@ function badCursor(): CoatcheckError {
 // Every runtime we support has it; the compiler's es2023 library does not name it yet.
 function wellFormed(text: string): boolean {
   return (text as string & { isWellFormed(): boolean }).isWellFormed()
+}
+
+/** The place of a UTF-16 unit in the order of UTF-8: surrogates stand for code points above all others. */
+function rank(unit: number): number {
+  if (unit < 0xd800) return unit
+  return unit < 0xe000 ? unit + 0x2000 : unit - 0x800
 }

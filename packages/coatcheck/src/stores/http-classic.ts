@@ -13,8 +13,8 @@ import {
   checkSet,
   checkTouch,
   closedError,
-  cursorAt,
   cursorKey,
+  pageOfAll,
 } from "../core/contract.ts"
 import { randomText, sha256 } from "../core/crypto.ts"
 import type { DeleteOutcome, Entry, ListQuery, Outcome, Page, SetOptions, Store } from "../core/store.ts"
@@ -84,17 +84,16 @@ export function classicStore(address: HttpAddress, settings: HttpSettings): Stor
   }
 
   async function list(query?: ListQuery): Promise<Page> {
-    const { prefix, owner, cursor, limit, values } = checkQuery(query)
-    const after = cursorKey(cursor)
+    const asked = checkQuery(query)
+    cursorKey(asked.cursor) // a bad one is refused before the service is asked
     open()
-    if (owner !== null) throw unsupported("list by owner", "")
-    const all = behind(await keysOf(prefix), after)
-    const page = all.slice(0, limit)
-    const read = values ? await Promise.all(page.map(get)) : page.map((key) => entry(key, "", "unknown"))
-    return {
-      entries: read.filter((found) => found !== null),
-      cursor: all.length > limit ? cursorAt(page.at(-1) ?? "") : null,
-    }
+    if (asked.owner !== null) throw unsupported("list by owner", "")
+    const keys = await keysOf(asked.prefix)
+    const bare = keys.map((key) => entry(key, "", "unknown"))
+    const page = pageOfAll(bare, asked, clock.now())
+    if (!asked.values) return page
+    const read = await Promise.all(page.entries.map(({ key }) => get(key)))
+    return { entries: read.filter((found) => found !== null), cursor: page.cursor }
   }
 
   async function read(key: string): Promise<Entry | null> {
@@ -201,14 +200,4 @@ function isKey(key: string): boolean {
   } catch {
     return false // this store could not be asked for it
   }
-}
-
-/** The keys that come after one (null: all), in the order of their bytes. */
-function behind(keys: readonly string[], after: string | null): string[] {
-  const start = after === null ? null : Buffer.from(after)
-  return keys
-    .map((key) => ({ key, bytes: Buffer.from(key) }))
-    .filter(({ bytes }) => start === null || Buffer.compare(bytes, start) > 0)
-    .sort((a, b) => Buffer.compare(a.bytes, b.bytes))
-    .map(({ key }) => key)
 }

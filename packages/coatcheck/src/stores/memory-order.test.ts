@@ -1,19 +1,12 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { addKey, compareBytes, countOf, orderedKeys, pageOf, removeKey } from "./memory-order.ts"
+import { compareBytes } from "../core/contract.ts"
+import { addKey, countOf, orderedKeys, pageOf, removeKey } from "./memory-order.ts"
 
 const key = fc.string({ unit: "binary", minLength: 1, maxLength: 6 })
 const near = fc.constantFrom("a", "a\ue000", "a\uffff", "a\u{10000}", "a\u{10ffff}", "a\ud7ff", "a\ud7ff\u{10000}", "b")
 
 describe("keys in byte order", () => {
-  it("two texts compare as their UTF-8 bytes do", () => {
-    fc.assert(
-      fc.property(fc.oneof(key, near), fc.oneof(key, near), (a, b) => {
-        expect(Math.sign(compareBytes(a, b))).toBe(Buffer.compare(Buffer.from(a), Buffer.from(b)))
-      }),
-    )
-  })
-
   it("pages and counts are those of a sorted list, whatever was added and removed", () => {
     const changes = fc.array(fc.tuple(fc.oneof(key, near), fc.boolean()), { maxLength: 60 })
     const from = fc.option(fc.oneof(key, near))

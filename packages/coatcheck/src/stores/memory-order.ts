@@ -7,6 +7,8 @@
 // because the first listing would then block for as long as the whole store takes to sort; a balanced tree because it keeps
 // four objects where this keeps one pointer.
 
+import { compareBytes } from "../core/contract.ts"
+
 const RUN = 512
 const surrogate = /[\ud800-\udfff]/
 
@@ -93,17 +95,6 @@ export function countOf(keys: OrderedKeys, prefix: string): number {
   return total
 }
 
-/** Less than 0, 0 or more than 0, as the UTF-8 bytes of the first text come before, with or after those of the second. */
-export function compareBytes(a: string, b: string): number {
-  const shorter = Math.min(a.length, b.length)
-  for (let at = 0; at < shorter; at++) {
-    const left = a.charCodeAt(at)
-    const right = b.charCodeAt(at)
-    if (left !== right) return rank(left) - rank(right)
-  }
-  return a.length - b.length
-}
-
 /** Changes to the comparison that is right for this text too. Without surrogates both give the same order. */
 function meet(keys: OrderedKeys, text: string): void {
   if (keys.compare === compareUnits && surrogate.test(text)) keys.compare = compareBytes
@@ -147,10 +138,4 @@ function firstWithout(run: readonly string[], prefix: string, low: number): numb
     else high = middle
   }
   return low
-}
-
-/** The place of a UTF-16 unit in the order of UTF-8: surrogates stand for code points above all others. */
-function rank(unit: number): number {
-  if (unit < 0xd800) return unit
-  return unit < 0xe000 ? unit + 0x2000 : unit - 0x800
 }

@@ -26,7 +26,6 @@ import {
   refusal,
   written,
 } from "../core/contract.ts"
-import { randomText } from "../core/crypto.ts"
 import type { DeleteOutcome, Entry, ListQuery, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
 import type { CoatcheckError } from "../errors.ts"
 import { commitFailure, isLocked, type SqliteDatabase, storeFailure } from "./sqlite-driver.ts"
@@ -93,8 +92,7 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
   function set(key: string, value: string, options: SetOptions = {}): Promise<Outcome> {
     return call(() => {
       checkSet(key, value, options, maxValueBytes)
-      const version = options.version ?? randomText(12)
-      return writes.add((now) => put(key, value, version, options, now))
+      return writes.add((now) => put(key, value, options, now))
     })
   }
 
@@ -172,12 +170,13 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
     return entry === null || isOver(entry.expiresAt, now) ? null : entry
   }
 
-  function put(key: string, value: string, version: string, options: SetOptions, now: number): Outcome {
+  function put(key: string, value: string, options: SetOptions, now: number): Outcome {
     const current = live(key, now)
     const refused = refusal(current, options)
     if (refused !== null) return refused
-    write(written(current, key, value, version, options), current)
-    return { ok: true, version }
+    const entry = written(current, key, value, options)
+    write(entry, current)
+    return { ok: true, version: entry.version }
   }
 
   /** Writes an entry over the live one; the indexes are only touched when what they hold changes. */

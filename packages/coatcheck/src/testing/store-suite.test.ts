@@ -1,5 +1,5 @@
-import { describe, expect, it, vi } from "vitest"
-import { type Entry, limits, type Store } from "../core/store.ts"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import {
   checkDelete,
   checkKey,
@@ -7,44 +7,49 @@ import {
   checkSet,
   checkTouch,
   closedError,
+  type Entry,
   isOther,
   isOver,
+  limits,
+  type Outcome,
+  pageOfAll,
   refusal,
+  type Store,
   written,
-} from "../core/contract.ts"
+} from "coatcheck"
+import { storeCases } from "coatcheck/testing"
+import { describe, expect, it, vi } from "vitest"
 import type { StoreSetup } from "./store-case.ts"
-import { storeCases } from "./store-suite.ts"
 
-/** A store as somebody else would write it: a map, and the checks that all stores share. */
-function mapStore({ clock }: StoreSetup): Store {
+/** A store as somebody else would write it, through the public doors. */
+function mapStore(now: () => number = Date.now): Store {
   const map = new Map<string, Entry>()
-  let open = true
+  let closed = false
   function live(key: string): Entry | null {
-    if (!open) throw closedError("map")
+    if (closed) throw closedError("map")
     const entry = map.get(key)
-    return entry === undefined || isOver(entry.expiresAt, clock.now()) ? null : entry
+    return entry === undefined || isOver(entry.expiresAt, now()) ? null : entry
+  }
+  function put(entry: Entry): Outcome {
+    map.set(entry.key, entry)
+    return { ok: true, version: entry.version }
   }
   return {
-    info: { name: "map", ordered: false, shared: false, durable: false, atomic: true },
+    info: { name: "map", ordered: true, shared: false, durable: false, atomic: true },
     async get(key) {
       checkKey(key)
       return live(key)
     },
     async set(key, value, options = {}) {
-      checkSet(key, value, options, limits.valueBytes)
+      checkSet(key, value, options)
       const current = live(key)
-      const refused = refusal(current, options)
-      if (refused !== null) return refused
-      const version = options.version ?? crypto.randomUUID()
-      map.set(key, written(current, key, value, version, options))
-      return { ok: true, version }
+      return refusal(current, options) ?? put(written(current, key, value, options))
     },
     async touch(key, expiresAt, options) {
       checkTouch(key, expiresAt, options)
       const current = live(key)
       if (current === null || isOther(current, options?.version)) return { ok: false, current }
-      map.set(key, { ...current, expiresAt })
-      return { ok: true, version: current.version }
+      return put({ ...current, expiresAt })
     },
     async delete(key, options) {
       checkDelete(key, options)
@@ -54,24 +59,27 @@ function mapStore({ clock }: StoreSetup): Store {
       return { ok: true, removed: current }
     },
     async list(query) {
-      const { prefix, owner, cursor, limit, values } = checkQuery(query)
-      const found = [...map.keys()].toSorted().flatMap((key) => {
-        const entry = key.startsWith(prefix) && (cursor === null || key > cursor) ? live(key) : null
-        return entry === null || (owner !== null && entry.owner !== owner) ? [] : [entry]
-      })
-      const entries = found.slice(0, limit).map((entry) => (values ? entry : { ...entry, value: "" }))
-      return { entries, cursor: found.length > limit ? (entries.at(-1)?.key ?? null) : null }
+      if (closed) throw closedError("map")
+      return pageOfAll(map.values(), checkQuery(query), now())
     },
     async close() {
-      open = false
+      closed = true
     },
   }
 }
 
-const cases = storeCases({ open: mapStore })
+const cases = storeCases({ open: ({ clock }) => mapStore(() => clock.now()) })
 
 describe("S1: a custom store of a few lines passes the suite", () => {
   for (const { name, run } of cases) it(name, run)
+
+  it("and the page of the contract shows this very store", () => {
+    const body = /^(?:export )?(function mapStore\(.*?^}\n)/ms
+    const page = readFileSync(join(import.meta.dirname, "../../../../docs/reference/store-contract.md"), "utf8")
+    const here = body.exec(readFileSync(import.meta.filename, "utf8"))?.[1]
+    expect(here).toContain("pageOfAll")
+    expect(body.exec(page)?.[1]).toBe(here)
+  })
 })
 
 /** What a store may get wrong: the map store with one mistake. */
@@ -144,10 +152,8 @@ const mistakes: Readonly<Record<string, (right: Store, setup: StoreSetup) => Par
       return outcome.ok ? { ok: true, removed: null } : outcome
     },
   }),
-  "an entry lives a millisecond too long": (right, { clock }) =>
-    mapStore({ clock: { ...clock, now: () => clock.now() - 1 }, report: () => {} }),
-  "an entry ends a millisecond early": (right, { clock }) =>
-    mapStore({ clock: { ...clock, now: () => clock.now() + 1 }, report: () => {} }),
+  "an entry lives a millisecond too long": (right, { clock }) => mapStore(() => clock.now() - 1),
+  "an entry ends a millisecond early": (right, { clock }) => mapStore(() => clock.now() + 1),
   "keys know no case": (right) => ({
     get: (key) => right.get(typeof key === "string" ? key.toLowerCase() : key),
     set: (key, value, options) => right.set(typeof key === "string" ? key.toLowerCase() : key, value, options),
@@ -199,13 +205,17 @@ const mistakes: Readonly<Record<string, (right: Store, setup: StoreSetup) => Par
     },
   }),
   "it calls itself ordered and is not": (right) => ({
-    info: { ...right.info, ordered: true },
     async list(query) {
       const page = await right.list(query)
       return { ...page, entries: page.entries.toReversed() }
     },
   }),
-  "its order is that of UTF-16": (right) => ({ info: { ...right.info, ordered: true } }),
+  "its order is that of UTF-16": (right) => ({
+    async list(query) {
+      const page = await right.list(query)
+      return { ...page, entries: page.entries.toSorted((a, b) => (a.key < b.key ? -1 : 1)) }
+    },
+  }),
   "values come although they were not asked for": (right) => ({
     list: (query = {}) => right.list(without(query, "values")),
   }),
@@ -217,7 +227,7 @@ describe("the suite finds what a store gets wrong", () => {
   for (const [mistake, change] of Object.entries(mistakes)) {
     it(mistake, async () => {
       const open = (setup: StoreSetup): Store => {
-        const right = mapStore(setup)
+        const right = mapStore(() => setup.clock.now())
         return { ...right, ...change(right, setup) }
       }
       const results = await Promise.allSettled(storeCases({ open }).map(({ run }) => run()))
@@ -226,8 +236,8 @@ describe("the suite finds what a store gets wrong", () => {
   }
 
   it("REL-01: the model finds a mistake by itself", async () => {
-    const open = (setup: StoreSetup): Store => {
-      const right = mapStore(setup)
+    const open = ({ clock }: StoreSetup): Store => {
+      const right = mapStore(() => clock.now())
       return { ...right, touch: (key, expiresAt) => right.touch(key, expiresAt) }
     }
     const model = storeCases({ open }).at(-1)
