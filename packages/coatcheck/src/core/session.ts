@@ -16,7 +16,7 @@ import type { Committer, Exchange, ReplyChange } from "./exchange.ts"
 import { endOf, mayNeedTouch, renewedEnd } from "./expiry.ts"
 import type { Change } from "./lanes.ts"
 import { mustReachBrowser, type Policy, replyWith, replyWithout, unchanged } from "./policy.ts"
-import { newRecord, parseRecord, recordText, type SessionData, type SessionRecord } from "./record.ts"
+import { emptyData, newRecord, parseRecord, recordText, type SessionData, type SessionRecord } from "./record.ts"
 import { follow, nothingUnderWay, noTurns, takeAlone, takeBeside } from "./turns.ts"
 
 const ignore = (): void => {}
@@ -112,16 +112,21 @@ export class Session<Data extends object = SessionData> implements Committer {
    *
    * It works after the reply's headers too, on a session that was kept by then, unless the cookie holds the data.
    *
-   * @returns the data as it is now.
+   * @returns the data as this very change left it, so that each of many parallel calls sees a result of its own; a copy. What is
+   *   kept by now, with the changes of others, is in `data`.
    * @throws TypeError when `change` returns a promise. CoatcheckError `ended`, `conflict` (out of time, or by a rule for this
    *   request's own changes), what the store throws, or `committed` for a session that can't be created or written any more.
    */
   async update(change: (data: Partial<Data>) => void): Promise<Partial<Data>> {
-    const onData = change as (data: SessionData) => unknown // Partial<Data> is the application's name for the same object
+    let made = emptyData()
+    const onData = (data: SessionData): unknown => {
+      made = data
+      return change(data as Partial<Data>) // the application's name for the same object
+    }
     const isLate = this.#closed
     await takeBeside(this.#turns, () => this.#update(onData, isLate))
     while (this.#writes.count > 0) await this.#writes.ending
-    return this.data
+    return made as Partial<Data> // as above; the copy that the last call got
   }
 
   /**
