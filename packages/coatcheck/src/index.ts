@@ -1,15 +1,10 @@
 // The door of the library: sessions, what one needs to talk about them, and the rules for whoever writes a store. Stores and
 // adapters have doors of their own.
 
+export { checkedStore, type StoreVerbs } from "./core/checked-store.ts"
 export type { Clock, Duration } from "./core/clock.ts"
 export {
   type CheckedQuery,
-  checkDelete,
-  checkKey,
-  checkQuery,
-  checkSet,
-  checkTouch,
-  closedError,
   cursorAt,
   cursorKey,
   isOther,

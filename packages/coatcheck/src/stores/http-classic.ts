@@ -6,18 +6,10 @@
 // Reading first and writing after, to imitate conditions, was rejected: it looks safe in every test and loses updates in use.
 // A version here is a hash of the value. It tells that something changed; it does come back when a value does.
 
-import {
-  checkDelete,
-  checkKey,
-  checkQuery,
-  checkSet,
-  checkTouch,
-  closedError,
-  cursorKey,
-  pageOfAll,
-} from "../core/contract.ts"
+import { checkedStore } from "../core/checked-store.ts"
+import { type CheckedQuery, checkKey, closedError, cursorKey, pageOfAll } from "../core/contract.ts"
 import { randomText, sha256 } from "../core/crypto.ts"
-import type { DeleteOutcome, Entry, ListQuery, Outcome, Page, SetOptions, Store } from "../core/store.ts"
+import type { DeleteOutcome, Entry, Outcome, Page, SetOptions, Store } from "../core/store.ts"
 import { CoatcheckError } from "../errors.ts"
 import { headers } from "../protocol/headers.ts"
 import { elements, jsonText, members, ownText, quote, readString } from "../protocol/json.ts"
@@ -44,17 +36,14 @@ export function classicStore(address: HttpAddress, settings: HttpSettings): Stor
   let write: "POST" | "PUT" = "POST"
   /** Whether it tells an absent key from a stored null; null: not known yet. */
   let tellsAbsent: boolean | null = null
-  let closing: Promise<void> | null = null
+  let closed = false
 
   async function get(key: string): Promise<Entry | null> {
-    checkKey(key)
-    open()
-    return read(key)
+    if (closed) throw closedError(NAME) // a listing may have asked for its keys before, and reads them now
+    return entryOf(key, await calls.ask({ method: "GET", path: keyPath(key), maxReply }, false), "read")
   }
 
-  async function set(key: string, value: string, options: SetOptions = {}): Promise<Outcome> {
-    checkSet(key, value, options, maxValueBytes)
-    open()
+  async function set(key: string, value: string, options: SetOptions): Promise<Outcome> {
     if (options.if !== undefined) lose("conditions")
     if (typeof options.owner === "string") lose("owners")
     if (typeof options.expiresAt === "number") lose("ends")
@@ -63,30 +52,20 @@ export function classicStore(address: HttpAddress, settings: HttpSettings): Stor
     return { ok: true, version: sha256(text) }
   }
 
-  async function touch(
-    key: string,
-    expiresAt: number | null,
-    options?: { readonly version?: string },
-  ): Promise<Outcome> {
-    checkTouch(key, expiresAt, options)
-    open()
+  async function touch(key: string): Promise<Outcome> {
     lose("ends")
-    const entry = await read(key)
+    const entry = await get(key)
     return entry === null ? { ok: false, current: null } : { ok: true, version: entry.version }
   }
 
-  async function remove(key: string, options?: { readonly version?: string }): Promise<DeleteOutcome> {
-    checkDelete(key, options)
-    open()
-    if (options?.version !== undefined) lose("conditions")
+  async function remove(key: string, version: string | undefined): Promise<DeleteOutcome> {
+    if (version !== undefined) lose("conditions")
     const reply = await calls.ask({ method: "DELETE", path: keyPath(key), maxReply }, true)
     return { ok: true, removed: await entryOf(key, reply, "write") }
   }
 
-  async function list(query?: ListQuery): Promise<Page> {
-    const asked = checkQuery(query)
+  async function list(asked: CheckedQuery): Promise<Page> {
     cursorKey(asked.cursor) // a bad one is refused before the service is asked
-    open()
     if (asked.owner !== null) throw unsupported("list by owner", "")
     const keys = await keysOf(asked.prefix)
     const bare = keys.map((key) => entry(key, "", "unknown"))
@@ -94,10 +73,6 @@ export function classicStore(address: HttpAddress, settings: HttpSettings): Stor
     if (!asked.values) return page
     const read = await Promise.all(page.entries.map(({ key }) => get(key)))
     return { entries: read.filter((found) => found !== null), cursor: page.cursor }
-  }
-
-  async function read(key: string): Promise<Entry | null> {
-    return entryOf(key, await calls.ask({ method: "GET", path: keyPath(key), maxReply }, false), "read")
   }
 
   async function put(body: string): Promise<void> {
@@ -162,24 +137,14 @@ export function classicStore(address: HttpAddress, settings: HttpSettings): Stor
     if (!address.lossy) throw unsupported(`keep ${what}`, "; lossy=1 in the URL drops them")
   }
 
-  function open(): void {
-    if (closing !== null) throw closedError(NAME)
-  }
-
-  async function finish(): Promise<void> {
+  async function close(): Promise<void> {
+    closed = true
     await calls.idle()
     client.close()
   }
 
-  return {
-    info: { name: NAME, ordered: true, shared: true, durable: true, atomic: false },
-    get,
-    set,
-    touch,
-    delete: remove,
-    list,
-    close: () => (closing ??= finish()),
-  }
+  const info = { name: NAME, ordered: true, shared: true, durable: true, atomic: false }
+  return checkedStore({ info, get, set, touch, delete: remove, list, close }, maxValueBytes)
 }
 
 function entry(key: string, value: string, version: string): Entry {

@@ -7,9 +7,10 @@
 // Only `?wire=classic` selects the wire of services of years ago (http-classic.ts), never a guess from an error: a store that gave up
 // its conditions because of one odd reply would lose updates in silence.
 
+import { checkedStore, type StoreVerbs } from "../core/checked-store.ts"
 import { type Clock, type Duration, milliseconds, systemClock } from "../core/clock.ts"
-import { checkDelete, checkKey, checkQuery, checkSet, checkTouch, closedError, isOver, warn } from "../core/contract.ts"
-import type { DeleteOutcome, Entry, ListQuery, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
+import { type CheckedQuery, isOver, warn } from "../core/contract.ts"
+import type { Page, Report, Store } from "../core/store.ts"
 import { limits } from "../core/store.ts"
 import { parsePage } from "../protocol/entry.ts"
 import { jsonText } from "../protocol/json.ts"
@@ -77,45 +78,17 @@ function strictStore(address: HttpAddress, settings: HttpSettings): Store {
   const timer = coarseTimer(clock, settings.deadline)
   const operations = batches(client, where, timer, { inFlight, maxQueued }, clock, maxValueBytes)
   const listings = requests(client, where, timer, { inFlight: LISTINGS, maxQueued })
-  let closing: Promise<void> | null = null
 
-  async function get(key: string): Promise<Entry | null> {
-    checkKey(key)
-    open()
-    return operations.call({ op: "get", key }, readGet(key))
-  }
-
-  async function set(key: string, value: string, options: SetOptions = {}): Promise<Outcome> {
-    checkSet(key, value, options, maxValueBytes)
-    open()
-    // It goes into a batch as it is, among the operations of others: what is no JSON could be read as one of them.
-    jsonText(value)
-    return operations.call({ op: "set", key, value, options }, readOutcome(key, options.version))
-  }
-
-  async function touch(
-    key: string,
-    expiresAt: number | null,
-    options?: { readonly version?: string },
-  ): Promise<Outcome> {
-    checkTouch(key, expiresAt, options)
-    open()
-    const version = options?.version
-    return operations.call({ op: "touch", key, expiresAt, version }, readOutcome(key, version))
-  }
-
-  async function remove(key: string, options?: { readonly version?: string }): Promise<DeleteOutcome> {
-    checkDelete(key, options)
-    open()
-    return operations.call({ op: "delete", key, version: options?.version }, readDelete(key))
-  }
-
-  async function list(query: ListQuery = {}): Promise<Page> {
-    const { limit } = checkQuery(query)
-    open()
+  async function list({ prefix, owner, cursor, limit, values }: CheckedQuery): Promise<Page> {
     const sentAt = clock.now()
-    const maxReply = limit * (maxValueBytes + ENTRY_BYTES)
-    const reply = await listings.ask({ method: "GET", path: listPath(query), maxReply }, false)
+    const path = listPath({
+      prefix,
+      limit,
+      values,
+      ...(owner !== null && { owner }),
+      ...(cursor !== null && { cursor }),
+    })
+    const reply = await listings.ask({ method: "GET", path, maxReply: limit * (maxValueBytes + ENTRY_BYTES) }, false)
     const page = readPage(reply, sentAt)
     const now = clock.now()
     return { entries: page.entries.filter((entry) => !isOver(entry.expiresAt, now)), cursor: page.cursor }
@@ -130,25 +103,25 @@ function strictStore(address: HttpAddress, settings: HttpSettings): Store {
     }
   }
 
-  function open(): void {
-    if (closing !== null) throw closedError(NAME)
-  }
-
-  async function finish(): Promise<void> {
-    await Promise.all([operations.idle(), listings.idle()])
-    client.close()
-  }
-
-  return {
+  const verbs: StoreVerbs = {
     // What the engine behind the service can do is not known here: the order of its listings is not promised.
     info: { name: NAME, ordered: false, shared: true, durable: true, atomic: true },
-    get,
-    set,
-    touch,
-    delete: remove,
+    get: (key) => operations.call({ op: "get", key }, readGet(key)),
+    set(key, value, options) {
+      // It goes into a batch as it is, among the operations of others: what is no JSON could be read as one of them.
+      jsonText(value)
+      return operations.call({ op: "set", key, value, options }, readOutcome(key, options.version))
+    },
+    touch: (key, expiresAt, version) =>
+      operations.call({ op: "touch", key, expiresAt, version }, readOutcome(key, version)),
+    delete: (key, version) => operations.call({ op: "delete", key, version }, readDelete(key)),
     list,
-    close: () => (closing ??= finish()),
+    async close() {
+      await Promise.all([operations.idle(), listings.idle()])
+      client.close()
+    },
   }
+  return checkedStore(verbs, maxValueBytes)
 }
 
 function positive(name: string, value: number): number {

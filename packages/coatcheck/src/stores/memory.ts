@@ -8,24 +8,12 @@
 // their memory is given back by the next writes, a few each, earliest first, so there is no timer to hold the process or to
 // forget. The order of keys and the entries of an owner are kept up as keys come and go, which a set of a known key does not do.
 
+import { checkedStore } from "../core/checked-store.ts"
 import type { Clock } from "../core/clock.ts"
 import { systemClock } from "../core/clock.ts"
-import {
-  checkDelete,
-  checkKey,
-  checkQuery,
-  checkSet,
-  checkTouch,
-  closedError,
-  cursorAt,
-  cursorKey,
-  isOther,
-  isOver,
-  refusal,
-  warn,
-} from "../core/contract.ts"
+import { type CheckedQuery, cursorAt, cursorKey, isOther, isOver, refusal, warn } from "../core/contract.ts"
 import { randomText } from "../core/crypto.ts"
-import type { DeleteOutcome, Entry, ListQuery, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
+import type { DeleteOutcome, Entry, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
 import { limits } from "../core/store.ts"
 import { CoatcheckError } from "../errors.ts"
 import type { Ending } from "./memory-ends.ts"
@@ -83,57 +71,46 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
   let ending = ends<Slot>()
   let bytes = 0
   let reportAt = Number.NEGATIVE_INFINITY
-  let closed = false
 
-  async function get(key: string): Promise<Entry | null> {
-    checkKey(key)
+  function get(key: string): Entry | null {
     const slot = live(key, clock.now())
     return slot === undefined ? null : entryOf(slot)
   }
 
-  async function set(key: string, value: string, options?: SetOptions): Promise<Outcome> {
-    checkSet(key, value, options, maxValueBytes)
+  function set(key: string, value: string, options: SetOptions): Outcome {
     const now = clock.now()
     const slot = live(key, now)
-    const refused = options === undefined ? null : refusal(slot ?? null, options)
+    const refused = refusal(slot ?? null, options)
     if (refused !== null)
       return refused.ok ? refused : { ok: false, current: slot === undefined ? null : entryOf(slot) }
-    const version = options?.version ?? randomText(12)
+    const version = options.version ?? randomText(12)
     put(slot, key, value, version, options, now)
     return { ok: true, version }
   }
 
-  async function touch(
-    key: string,
-    expiresAt: number | null,
-    options?: { readonly version?: string },
-  ): Promise<Outcome> {
-    checkTouch(key, expiresAt, options)
+  function touch(key: string, expiresAt: number | null, asked: string | undefined): Outcome {
     const now = clock.now()
     const slot = live(key, now)
     if (slot === undefined) return { ok: false, current: null }
-    if (isOther(slot, options?.version)) return { ok: false, current: entryOf(slot) }
+    if (isOther(slot, asked)) return { ok: false, current: entryOf(slot) }
     const version = slot.version
     moveEnd(slot, expiresAt)
     sweep(now)
     return { ok: true, version }
   }
 
-  async function remove(key: string, options?: { readonly version?: string }): Promise<DeleteOutcome> {
-    checkDelete(key, options)
+  function remove(key: string, asked: string | undefined): DeleteOutcome {
     const now = clock.now()
     const slot = live(key, now)
     if (slot === undefined) return { ok: true, removed: null }
-    if (isOther(slot, options?.version)) return { ok: false, current: entryOf(slot) }
+    if (isOther(slot, asked)) return { ok: false, current: entryOf(slot) }
     drop(slot)
     sweep(now)
     return { ok: true, removed: entryOf(slot) }
   }
 
-  async function list(query?: ListQuery): Promise<Page> {
-    const { prefix, owner, cursor, limit, values } = checkQuery(query)
+  function list({ prefix, owner, cursor, limit, values }: CheckedQuery): Page {
     const after = cursorKey(cursor)
-    open()
     const now = clock.now()
     const all = owner === null ? order : owners.get(owner)
     const keys = all === undefined ? [] : pageOf(all, prefix, after, limit + 1)
@@ -145,28 +122,20 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
     return { entries, cursor: keys.length > limit ? cursorAt(keys[limit - 1] as string) : null }
   }
 
-  async function count(query?: { readonly prefix?: string; readonly owner?: string }): Promise<number> {
-    const { prefix, owner } = checkQuery(query)
-    open()
+  function count({ prefix, owner }: CheckedQuery): number {
     const all = owner === null ? order : owners.get(owner)
     return all === undefined ? 0 : countOf(all, prefix)
   }
 
-  async function close(): Promise<void> {
-    closed = true
+  function close(): void {
     slots.clear()
     owners.clear()
     order = orderedKeys()
     ending = ends()
   }
 
-  function open(): void {
-    if (closed) throw closedError(NAME)
-  }
-
   /** The slot of a key, unless its end has come. Each verb asks the clock once, so that its slot can't end while it is at work. */
   function live(key: string, now: number): Slot | undefined {
-    if (closed) throw closedError(NAME)
     const slot = slots.get(key)
     return slot === undefined || isOver(slot.expiresAt, now) ? undefined : slot
   }
@@ -177,11 +146,9 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
     key: string,
     value: string,
     version: string,
-    options: SetOptions | undefined,
+    { expiresAt, owner }: SetOptions,
     now: number,
   ): void {
-    const expiresAt = options?.expiresAt
-    const owner = options?.owner
     sweep(now)
     if (slot === undefined) {
       create(key, value, version, expiresAt ?? null, owner ?? null, now)
@@ -279,16 +246,8 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
     return new CoatcheckError("full", `Nothing was written: ${message}`)
   }
 
-  return {
-    info: { name: NAME, ordered: true, shared: false, durable: false, atomic: true },
-    get,
-    set,
-    touch,
-    delete: remove,
-    list,
-    count,
-    close,
-  }
+  const info = { name: NAME, ordered: true, shared: false, durable: false, atomic: true }
+  return checkedStore({ info, get, set, touch, delete: remove, list, count, close }, maxValueBytes)
 }
 
 function entryOf(slot: Slot): Entry {

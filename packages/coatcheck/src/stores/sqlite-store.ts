@@ -12,21 +12,10 @@
 // Rejected: a transaction a call (55 µs instead of 11), a thread (a hop costs more than a read), rowids and an index on the
 // key (the key twice on disk), LMDB (a damaged file ends the process).
 
+import { checkedStore } from "../core/checked-store.ts"
 import type { Clock } from "../core/clock.ts"
-import {
-  checkDelete,
-  checkKey,
-  checkQuery,
-  checkSet,
-  checkTouch,
-  closedError,
-  cursorKey,
-  isOther,
-  isOver,
-  refusal,
-  written,
-} from "../core/contract.ts"
-import type { DeleteOutcome, Entry, ListQuery, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
+import { type CheckedQuery, cursorKey, isOther, isOver, refusal, written } from "../core/contract.ts"
+import type { DeleteOutcome, Entry, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
 import type { CoatcheckError } from "../errors.ts"
 import { commitFailure, isLocked, type SqliteDatabase, storeFailure } from "./sqlite-driver.ts"
 import { listing } from "./sqlite-listing.ts"
@@ -78,69 +67,47 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
   let sweepAt = 0
   let sweeping = false
   let timer: NodeJS.Timeout
-  let closing: Promise<void> | null = null
+  let closed = false
 
   // The verbs
 
   function get(key: string): Promise<Entry | null> {
-    return call(() => {
-      checkKey(key)
-      return reads.add((now) => live(key, now))
+    return reads.add((now) => live(key, now))
+  }
+
+  function set(key: string, value: string, options: SetOptions): Promise<Outcome> {
+    return writes.add((now) => put(key, value, options, now))
+  }
+
+  function touch(key: string, expiresAt: number | null, version: string | undefined): Promise<Outcome> {
+    return writes.add((now): Outcome => {
+      const current = live(key, now)
+      if (current === null || isOther(current, version)) return { ok: false, current }
+      write({ ...current, expiresAt }, current)
+      return { ok: true, version: current.version }
     })
   }
 
-  function set(key: string, value: string, options: SetOptions = {}): Promise<Outcome> {
-    return call(() => {
-      checkSet(key, value, options, maxValueBytes)
-      return writes.add((now) => put(key, value, options, now))
+  function remove(key: string, version: string | undefined): Promise<DeleteOutcome> {
+    return writes.add((now): DeleteOutcome => {
+      const current = live(key, now)
+      if (current !== null && isOther(current, version)) return { ok: false, current }
+      erase.run(key) // also what is there but counts as absent
+      return { ok: true, removed: current }
     })
   }
 
-  function touch(key: string, expiresAt: number | null, options?: { readonly version?: string }): Promise<Outcome> {
-    return call(() => {
-      checkTouch(key, expiresAt, options)
-      return writes.add((now): Outcome => {
-        const current = live(key, now)
-        if (current === null || isOther(current, options?.version)) return { ok: false, current }
-        write({ ...current, expiresAt }, current)
-        return { ok: true, version: current.version }
-      })
-    })
+  function list(query: CheckedQuery): Promise<Page> {
+    const after = cursorKey(query.cursor)
+    return pages.add((now) => lists.page(query, after, now))
   }
 
-  function remove(key: string, options?: { readonly version?: string }): Promise<DeleteOutcome> {
-    return call(() => {
-      checkDelete(key, options)
-      return writes.add((now): DeleteOutcome => {
-        const current = live(key, now)
-        if (current !== null && isOther(current, options?.version)) return { ok: false, current }
-        erase.run(key) // also what is there but counts as absent
-        return { ok: true, removed: current }
-      })
-    })
+  function count(query: CheckedQuery): Promise<number | null> {
+    return pages.add(() => lists.count(query))
   }
 
-  function list(query?: ListQuery): Promise<Page> {
-    return call(() => {
-      const asked = checkQuery(query)
-      const after = cursorKey(asked.cursor)
-      return pages.add((now) => lists.page(asked, after, now))
-    })
-  }
-
-  function count(query?: { readonly prefix?: string; readonly owner?: string }): Promise<number | null> {
-    return call(() => {
-      const asked = checkQuery(query)
-      return pages.add(() => lists.count(asked))
-    })
-  }
-
-  function close(): Promise<void> {
-    closing ??= shut()
-    return closing
-  }
-
-  async function shut(): Promise<void> {
+  async function close(): Promise<void> {
+    closed = true
     clearTimeout(timer)
     await Promise.all([reads.idle(), pages.idle(), writes.idle()])
     try {
@@ -151,12 +118,6 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
       report({ store: SQLITE, kind: "background", message, cause })
     }
     db.close()
-  }
-
-  /** Whatever is wrong with a call rejects its promise. */
-  async function call<Result>(begin: () => Promise<Result>): Promise<Result> {
-    if (closing !== null) throw closedError(SQLITE)
-    return begin()
   }
 
   // Inside a transaction
@@ -275,7 +236,7 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
 
   /** Clears away a batch of what has expired; if it was a whole one, goes on soon. */
   function sweep(now: number): void {
-    if (sweeping || closing !== null) return
+    if (sweeping || closed) return
     sweeping = true
     sweepAt = now + SWEEP_EVERY_MS
     void writes
@@ -296,18 +257,10 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
 
   function rest(ms: number): void {
     clearTimeout(timer)
-    if (closing === null) timer = setTimeout(() => sweep(clock.now()), ms).unref()
+    if (!closed) timer = setTimeout(() => sweep(clock.now()), ms).unref()
   }
 
   rest(SWEEP_IDLE_MS)
-  return {
-    info: { name: SQLITE, ordered: true, shared: true, durable: true, atomic: true },
-    get,
-    set,
-    touch,
-    delete: remove,
-    list,
-    count,
-    close,
-  }
+  const info = { name: SQLITE, ordered: true, shared: true, durable: true, atomic: true }
+  return checkedStore({ info, get, set, touch, delete: remove, list, count, close }, maxValueBytes)
 }

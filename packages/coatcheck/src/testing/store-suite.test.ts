@@ -1,12 +1,7 @@
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import {
-  checkDelete,
-  checkKey,
-  checkQuery,
-  checkSet,
-  checkTouch,
-  closedError,
+  checkedStore,
   type Entry,
   isOther,
   isOver,
@@ -19,14 +14,13 @@ import {
 } from "coatcheck"
 import { storeCases } from "coatcheck/testing"
 import { describe, expect, it, vi } from "vitest"
+import { checkKey, checkQuery } from "../core/contract.ts"
 import type { StoreSetup } from "./store-case.ts"
 
 /** A store as somebody else would write it, through the public doors. */
 function mapStore(now: () => number = Date.now): Store {
   const map = new Map<string, Entry>()
-  let closed = false
-  function live(key: string): Entry | null {
-    if (closed) throw closedError("map")
+  function get(key: string): Entry | null {
     const entry = map.get(key)
     return entry === undefined || isOver(entry.expiresAt, now()) ? null : entry
   }
@@ -34,38 +28,26 @@ function mapStore(now: () => number = Date.now): Store {
     map.set(entry.key, entry)
     return { ok: true, version: entry.version }
   }
-  return {
+  return checkedStore({
     info: { name: "map", ordered: true, shared: false, durable: false, atomic: true },
-    async get(key) {
-      checkKey(key)
-      return live(key)
-    },
-    async set(key, value, options = {}) {
-      checkSet(key, value, options)
-      const current = live(key)
+    get,
+    set(key, value, options) {
+      const current = get(key)
       return refusal(current, options) ?? put(written(current, key, value, options))
     },
-    async touch(key, expiresAt, options) {
-      checkTouch(key, expiresAt, options)
-      const current = live(key)
-      if (current === null || isOther(current, options?.version)) return { ok: false, current }
+    touch(key, expiresAt, version) {
+      const current = get(key)
+      if (current === null || isOther(current, version)) return { ok: false, current }
       return put({ ...current, expiresAt })
     },
-    async delete(key, options) {
-      checkDelete(key, options)
-      const current = live(key)
-      if (current !== null && isOther(current, options?.version)) return { ok: false, current }
+    delete(key, version) {
+      const current = get(key)
+      if (current !== null && isOther(current, version)) return { ok: false, current }
       map.delete(key)
       return { ok: true, removed: current }
     },
-    async list(query) {
-      if (closed) throw closedError("map")
-      return pageOfAll(map.values(), checkQuery(query), now())
-    },
-    async close() {
-      closed = true
-    },
-  }
+    list: (query) => pageOfAll(map.values(), query, now()),
+  })
 }
 
 const cases = storeCases({ open: ({ clock }) => mapStore(() => clock.now()) })

@@ -1,0 +1,90 @@
+// What a store does around its verbs, the same in every store, once: bad arguments are refused before anything happens, what was
+// left out is filled in, a closed store rejects, and whatever is thrown rejects the promise. Left to the author are the verbs
+// themselves, which may rely on what they are given. There is one promise a call, as there is without this: a verb that knows
+// its answer at once returns it plainly.
+//
+// Rejected: a base class (a store is closures over its connection, not a subject with state to inherit), and an engine of smaller
+// parts, such as read, compare and write, which is shorter still for a map but can't say what one SQL statement or one request does.
+
+import { checkDelete, checkKey, type CheckedQuery, checkQuery, checkSet, checkTouch, closedError } from "./contract.ts"
+import {
+  type DeleteOutcome,
+  type Entry,
+  limits,
+  type Outcome,
+  type Page,
+  type SetOptions,
+  type Store,
+} from "./store.ts"
+
+/** A store's verbs, for `checkedStore`: those of `Store`, with arguments that are in order, answering now or by a promise. */
+export interface StoreVerbs {
+  readonly info: Store["info"]
+  get(key: string): Entry | null | Promise<Entry | null>
+  set(key: string, value: string, options: SetOptions): Outcome | Promise<Outcome>
+  /** `version`: the one that it is for; undefined: any. */
+  touch(key: string, expiresAt: number | null, version: string | undefined): Outcome | Promise<Outcome>
+  /** `version`: the one that it is for; undefined: any. */
+  delete(key: string, version: string | undefined): DeleteOutcome | Promise<DeleteOutcome>
+  list(query: CheckedQuery): Page | Promise<Page>
+  count?(query: CheckedQuery): number | null | Promise<number | null>
+  watch?(onChange: (key: string | null) => void): () => void
+  /** Called once at most, and no verb after it. Left out: there is nothing to release. */
+  close?(): void | Promise<void>
+}
+
+/**
+ * A store made of verbs: it checks arguments as the contract has it, fills in defaults, and closes once.
+ *
+ * @param maxValueBytes the longest value, in bytes of UTF-8. Default 1 MiB.
+ */
+export function checkedStore(verbs: StoreVerbs, maxValueBytes: number = limits.valueBytes): Store {
+  const { info } = verbs
+  let closing: Promise<void> | null = null
+
+  function open(): void {
+    if (closing !== null) throw closedError(info.name)
+  }
+
+  async function close(): Promise<void> {
+    await verbs.close?.()
+  }
+
+  return {
+    info,
+    async get(key) {
+      checkKey(key)
+      open()
+      return verbs.get(key)
+    },
+    async set(key, value, options = {}) {
+      checkSet(key, value, options, maxValueBytes)
+      open()
+      return verbs.set(key, value, options)
+    },
+    async touch(key, expiresAt, options) {
+      checkTouch(key, expiresAt, options)
+      open()
+      return verbs.touch(key, expiresAt, options?.version)
+    },
+    async delete(key, options) {
+      checkDelete(key, options)
+      open()
+      return verbs.delete(key, options?.version)
+    },
+    async list(query) {
+      const asked = checkQuery(query)
+      open()
+      return verbs.list(asked)
+    },
+    ...(verbs.count !== undefined && {
+      async count(query?: { readonly prefix?: string; readonly owner?: string }) {
+        const asked = checkQuery(query)
+        open()
+        return (await verbs.count?.(asked)) ?? null
+      },
+    }),
+    ...(verbs.watch !== undefined && { watch: verbs.watch.bind(verbs) }),
+    close: () => (closing ??= close()),
+  }
+}
