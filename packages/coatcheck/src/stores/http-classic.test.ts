@@ -207,6 +207,21 @@ describe("the classic wire", () => {
     await expect(other.list()).rejects.toMatchObject({ code: "unavailable" })
   })
 
+  it("a listing under way when it is closed reads no more keys", async () => {
+    let closed: Promise<void> | undefined
+    const service = await oldService({
+      answer(method, path) {
+        if (`${method} ${path}` === "GET /") closed = store.close()
+        return undefined
+      },
+    })
+    service.data.set("a", "1")
+    const store = open(service.url)
+    await expect(store.list()).rejects.toMatchObject({ code: "closed" })
+    await closed
+    expect(service.asked).toEqual(["GET /"])
+  })
+
   it("refuses bad arguments and values, and every call once it is closed", async () => {
     const service = await oldService()
     const store = open(service.url)
