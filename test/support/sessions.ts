@@ -21,6 +21,8 @@ export interface Visit<Data extends object> {
   readonly session: Session<Data>
   /** The reply: commits as an adapter does and hands the cookie to the browser. Resolves to the Set-Cookie field, or null. */
   end(): Promise<string | null>
+  /** The headers leave without a commit, as no adapter of ours lets them. */
+  sendHeaders(): void
 }
 
 export interface Browser<Data extends object> {
@@ -39,10 +41,11 @@ export function browser<Data extends object>(
   const self: Browser<Data> = {
     cookie,
     async open() {
-      const { exchange, end } = request({ cookie: self.cookie, secure })
+      const { exchange, end, sendHeaders } = request({ cookie: self.cookie, secure })
       const session = await sessions.open(exchange)
       return {
         session,
+        sendHeaders,
         async end() {
           const setCookie = await end()
           if (setCookie) self.cookie = /;\s*Max-Age=0\b/i.test(setCookie) ? null : (setCookie.split(";")[0] ?? null)
@@ -64,6 +67,7 @@ export function browser<Data extends object>(
 export function request({ cookie = null, secure = false }: { cookie?: string | null; secure?: boolean } = {}): {
   exchange: Exchange
   end(): Promise<string | null>
+  sendHeaders(): void
 } {
   const committers: Committer[] = []
   let sent = false
@@ -83,6 +87,9 @@ export function request({ cookie = null, secure = false }: { cookie?: string | n
       for (const committer of committers) field = (await committer.commit()).setCookie ?? field
       sent = true
       return field
+    },
+    sendHeaders() {
+      sent = true
     },
   }
 }

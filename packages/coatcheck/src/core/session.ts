@@ -272,7 +272,6 @@ export class Session<Data extends object = SessionData> implements Committer {
 
   async #rotate(): Promise<void> {
     this.#refuseEnd()
-    if (this.#failure) throw this.#failure.error
     const draft = this.#read()
     const kept = this.#kept
     if (!kept) return
@@ -395,7 +394,7 @@ export class Session<Data extends object = SessionData> implements Committer {
   }
 
   #gone(): void {
-    if (this.#state === "gone" || this.#state === "destroyed") return
+    if (this.#state === "gone") return
     this.#policy.tell({ type: "ended", handle: this.handle ?? "", why: "gone" })
     this.#state = "gone"
   }

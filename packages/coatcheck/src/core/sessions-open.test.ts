@@ -226,6 +226,12 @@ describe("opening a request", () => {
     expect(session.data.count).toBe(2)
     expect(() => (session.data.count = 2)).toThrow(/on its way/)
 
+    // Headers that left without a commit: a session made now would reach nobody.
+    const early = browser(sessions)
+    const { session: unheard, sendHeaders } = await early.open()
+    sendHeaders()
+    expect(codeOf(await rejection(unheard.update((data) => void (data.count = 1))))).toBe("committed")
+
     const anonymous = request()
     await anonymous.end()
     const nobody = await sessions.open(anonymous.exchange)

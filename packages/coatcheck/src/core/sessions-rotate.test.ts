@@ -120,7 +120,10 @@ describe("S8 against others", () => {
     })
     await faulty.release()
     await rotating
+    expect({ ...session.data }).toEqual({ count: 12, tags: ["theirs"] })
+    const calls = { ...faulty.calls }
     await end()
+    expect(faulty.calls).toEqual(calls)
     expect(await stored()).toEqual([{ count: 12, tags: ["theirs"] }])
     expect(events.map(({ type }) => type)).toContain("conflict")
   })

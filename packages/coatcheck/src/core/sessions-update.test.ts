@@ -220,8 +220,11 @@ describe("update and what the handler changed itself", () => {
     await faulty.whenHeld()
     session.data.name = "between"
     const second = session.update((data) => void (data.tags = [`${data.count} ${data.name}`]))
+    const seen = first.then(() => ({ ...session.data }))
     await faulty.release()
     expect((await first).count).toBe(1)
+    // `data` never shows a state without what this request has changed meanwhile.
+    expect(await seen).toEqual({ count: 1, name: "between", tags: ["1 between"] })
     expect((await second).tags).toEqual(["1 between"])
     await end()
     expect(await stored()).toEqual({ count: 1, name: "between", tags: ["1 between"] })
@@ -462,6 +465,20 @@ describe("update refuses", () => {
       await session.update(increment)
     })
     expect(await stored()).toEqual({ count: 1 })
+  })
+
+  it("changes that come when it has ended, and that end is told once", async () => {
+    const { tab, other, events } = await started()
+    const { session, end } = await tab.open()
+    await other.visit((one) => one.destroy())
+    const results = await Promise.allSettled([1, 2, 3].map(() => session.update(increment)))
+    expect(results.map((result) => (result.status === "rejected" ? codeOf(result.reason) : "kept"))).toEqual([
+      "ended",
+      "ended",
+      "ended",
+    ])
+    await end()
+    expect(events.filter((event) => event.type === "ended")).toHaveLength(1)
   })
 
   it("a session that was ended, by this request or by somebody else", async () => {
