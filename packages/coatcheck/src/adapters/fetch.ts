@@ -9,7 +9,8 @@ import { appendVary, cacheControl, targetedCacheFields } from "../core/caching.t
 import { replaceCookie } from "../core/cookie.ts"
 import { type Committer, type Exchange, exchangeOf, type Opened } from "../core/exchange.ts"
 import { createGuard, type GuardOptions, guardVary, isSafeMethod } from "../core/guard.ts"
-import { type AdaptedSessions, presentsSession } from "./adapted-sessions.ts"
+import { checkOptions } from "../core/options.ts"
+import { type AdaptedSessions, checkSessions, presentsSession } from "./adapted-sessions.ts"
 import { type ProblemReply, problemReply, refusalReplies } from "./problem.ts"
 import { createReporter, overruled, type Reporter, type ReporterOptions } from "./reporter.ts"
 
@@ -34,9 +35,11 @@ export type FetchAdapter = <Rest extends unknown[]>(
  * not fit its cookie). A handler that throws gets the same, or 500. The reply varies on Cookie and is private, or no-store when
  * it sets the cookie. Requests with an unsafe method get 403 when they come from another site.
  *
- * @throws TypeError for options that are wrong.
+ * @throws TypeError for options that are wrong, and for what is no session system.
  */
 export function fetchAdapter(sessions: AdaptedSessions, options: FetchAdapterOptions = {}): FetchAdapter {
+  checkSessions("fetchAdapter", sessions)
+  checkOptions<FetchAdapterOptions>("fetchAdapter", options, { guard: true, secure: true, onError: true, warn: true })
   const { secure = (request) => request.url.startsWith("https:") } = options
   if (typeof secure !== "function") throw new TypeError("secure must be a function of the request")
   const reporter = createReporter(options)

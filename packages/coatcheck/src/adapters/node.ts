@@ -11,7 +11,8 @@ import type { Http2ServerRequest, Http2ServerResponse } from "node:http2"
 import { appendVary } from "../core/caching.ts"
 import { type Committer, type Exchange, exchangeOf, type Opened } from "../core/exchange.ts"
 import { createGuard, type GuardOptions, guardVary, isSafeMethod } from "../core/guard.ts"
-import { type AdaptedSessions, presentsSession } from "./adapted-sessions.ts"
+import { checkOptions } from "../core/options.ts"
+import { type AdaptedSessions, checkSessions, presentsSession } from "./adapted-sessions.ts"
 import { failReply, hasLeft, type Hold, holdReply } from "./node-hold.ts"
 import { takeProblem } from "./node-reply.ts"
 import { refusalReplies } from "./problem.ts"
@@ -54,9 +55,16 @@ export type NodeAdapter = <
  * cookie). A handler that throws gets the same, or 500. The reply varies on Cookie and is private, or no-store when it sets the
  * cookie. Requests with an unsafe method get 403 when they come from another site.
  *
- * @throws TypeError for options that are wrong.
+ * @throws TypeError for options that are wrong, and for what is no session system.
  */
 export function nodeAdapter(sessions: AdaptedSessions, options: NodeAdapterOptions = {}): NodeAdapter {
+  checkSessions("nodeAdapter", sessions)
+  checkOptions<NodeAdapterOptions>("nodeAdapter", options, {
+    guard: true,
+    trustProxies: true,
+    onError: true,
+    warn: true,
+  })
   const reporter = createReporter(options)
   const settings: Settings = { reporter, isSecure: secureCheck(options.trustProxies) }
   const guard = options.guard === false ? null : createGuard(options.guard)

@@ -10,6 +10,7 @@
 // dropped is a session that is lost. All that doesn't change from reply to reply is put together once, when settings are checked.
 
 import { CoatcheckError } from "../errors.ts"
+import { checkOptions } from "./options.ts"
 
 /** How a session's cookie is named and fenced in. Contradictions are a TypeError when sessions are created. */
 export interface CookieOptions {
@@ -116,6 +117,16 @@ function cookieValue(text: string, from: number, to: number): string | null {
  * @throws TypeError for anything that browsers would drop or read as something else, saying what to change.
  */
 export function cookieSettings(options: CookieOptions = {}, absoluteMs: number | null = null): CookieSettings {
+  checkOptions<CookieOptions>("cookie", options, {
+    name: true,
+    path: true,
+    domain: true,
+    secure: true,
+    httpOnly: true,
+    sameSite: true,
+    partitioned: true,
+    persistent: true,
+  })
   const { name, path = "/", domain, secure = "auto", httpOnly = true, sameSite = "lax" } = options
   const { partitioned = false, persistent = false } = options
   for (const [key, value] of Object.entries({ httpOnly, partitioned, persistent })) {

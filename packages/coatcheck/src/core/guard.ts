@@ -6,6 +6,8 @@
 // without any label, which by default lets them pass only when they carry no session cookie (then there is nothing to ride on).
 // A value that is not known counts as absent, never as safe, and `Origin: null` is nobody.
 
+import { checkOptions } from "./options.ts"
+
 /** How unsafe requests from elsewhere are treated. */
 export interface GuardOptions {
   /** Origins, such as "https://app.example.com", whose pages may call us although they are not ours. Default none. */
@@ -43,13 +45,15 @@ export function isSafeMethod(method: string | undefined): boolean {
 /**
  * A guard.
  *
- * @throws TypeError when an origin is not of the form scheme://host or scheme://host:port.
+ * @throws TypeError when a setting is none, or an origin is not of the form scheme://host or scheme://host:port.
  */
 export function createGuard(options: GuardOptions = {}): Guard {
+  checkOptions<GuardOptions>("guard", options, { origins: true, sameSite: true, unlabelled: true })
   const { origins = [], sameSite = false, unlabelled = "refuse" } = options
   if (typeof sameSite !== "boolean") throw new TypeError("guard.sameSite must be true or false")
   if (unlabelled !== "refuse" && unlabelled !== "allow")
     throw new TypeError(`guard.unlabelled must be "refuse" or "allow"`)
+  if (!Array.isArray(origins)) throw badOrigins()
   const trusted = new Set(origins.map(trustedOrigin))
   return (request) => {
     const from = request.header("origin") ?? null
@@ -93,9 +97,12 @@ function originOfPage(url: string): string | null {
   return canonicalOrigin(end === -1 ? url : url.slice(0, url.indexOf("://") + 3 + end))
 }
 
-function trustedOrigin(text: string): string {
+function trustedOrigin(text: unknown): string {
   const origin = typeof text === "string" ? canonicalOrigin(text) : null
-  if (origin === null)
-    throw new TypeError(`guard.origins must be origins such as "https://app.example.com", without a path`)
+  if (origin === null) throw badOrigins()
   return origin
+}
+
+function badOrigins(): TypeError {
+  return new TypeError('guard.origins must be a list of origins such as "https://app.example.com", without a path')
 }

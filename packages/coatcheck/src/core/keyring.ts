@@ -23,7 +23,8 @@ const samples = /change.?me|secret.?key.?here|your.?secret|keyboard.?cat|example
  * @throws TypeError when there is none, or one that is short (under 32 bytes), of few characters, a known sample, or given twice.
  */
 export function keyring(secrets: string | readonly string[] | undefined, purpose: string): Keyring {
-  const all = typeof secrets === "string" ? [secrets] : [...(secrets ?? [])]
+  const all = typeof secrets === "string" ? [secrets] : (secrets ?? [])
+  if (!Array.isArray(all)) throw new TypeError("secret must be a text, or a list of them with the newest first")
   if (all.length === 0)
     throw new TypeError("this carrier needs a secret: set `secret` (make one with `npx coatcheck secret`)")
   all.forEach((secret, i) => check(secret, all.length > 1 ? `secret ${i + 1} of ${all.length}` : "the secret"))

@@ -11,6 +11,7 @@ import { type Exchange, exchangeOf } from "./exchange.ts"
 import { lifetime, type Preset } from "./expiry.ts"
 import { keyring } from "./keyring.ts"
 import { type Rule, rulesFrom } from "./merge.ts"
+import { checkOptions } from "./options.ts"
 import type { Policy } from "./policy.ts"
 import type { SessionData } from "./record.ts"
 import { Session } from "./session.ts"
@@ -88,7 +89,9 @@ export type OnlyJson<Data> = Data extends Json<Data> ? unknown : { readonly "ses
 export function createSessions<Data extends object = SessionData>(
   options: SessionsOptions<Data> & OnlyJson<Data>,
 ): Sessions<Data> {
+  checkOptions<SessionsOptions>("createSessions", options, optionNames)
   const { clock = systemClock, random = randomText, warn = console.warn } = options
+  checkHooks(clock, { random, warn, onEvent: options.onEvent })
   const tell = teller(options.onEvent, warn)
   const limits = lifetime(options)
   const cookie = cookieSettings(options.cookie, limits.absolute)
@@ -134,6 +137,33 @@ export function createSessions<Data extends object = SessionData>(
     },
   }
   return sessions
+}
+
+const optionNames = {
+  store: true,
+  carrier: true,
+  secret: true,
+  idle: true,
+  absolute: true,
+  preset: true,
+  onConflict: true,
+  rules: true,
+  cookie: true,
+  ids: true,
+  deadline: true,
+  onEvent: true,
+  warn: true,
+  clock: true,
+  random: true,
+} satisfies Record<keyof SessionsOptions, true>
+
+function checkHooks(clock: Clock, hooks: Readonly<Record<string, unknown>>): void {
+  if (typeof clock?.now !== "function" || typeof clock.sleep !== "function") {
+    throw new TypeError("clock must have the functions now and sleep")
+  }
+  for (const [name, hook] of Object.entries(hooks)) {
+    if (hook !== undefined && typeof hook !== "function") throw new TypeError(`${name} must be a function`)
+  }
 }
 
 function exchangeFrom(request: object): Exchange {

@@ -5,6 +5,7 @@ import { CoatcheckError } from "../errors.ts"
 import { type Clock, type Duration, milliseconds, systemClock } from "./clock.ts"
 import { type RandomSource, randomText } from "./crypto.ts"
 import { createLanes, type Lanes } from "./lanes.ts"
+import { checkOptions } from "./options.ts"
 import type { Store } from "./store.ts"
 import { refusePromise } from "./synchronous.ts"
 
@@ -20,6 +21,7 @@ export interface UpdateEntryOptions {
   readonly random?: RandomSource
 }
 
+const optionNames = { expiresIn: true, deadline: true, clock: true, random: true } as const
 const lanesOf = new WeakMap<Store, Map<number, Lanes>>()
 
 /**
@@ -37,6 +39,7 @@ export async function updateEntry<Value>(
   change: (value: Value | undefined) => Value,
   options: UpdateEntryOptions = {},
 ): Promise<Value> {
+  checkOptions<UpdateEntryOptions>("updateEntry", options, optionNames)
   const { clock = systemClock, random = randomText } = options
   const expiresIn = options.expiresIn === undefined ? null : milliseconds(options.expiresIn, "expiresIn")
   let made = ""

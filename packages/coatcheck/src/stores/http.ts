@@ -10,6 +10,7 @@
 import { checkedStore, type StoreVerbs } from "../core/checked-store.ts"
 import { type Clock, type Duration, milliseconds, systemClock } from "../core/clock.ts"
 import { type CheckedQuery, isOver, warn } from "../core/contract.ts"
+import { checkOptions } from "../core/options.ts"
 import type { Page, Report, Store } from "../core/store.ts"
 import { limits } from "../core/store.ts"
 import { parsePage } from "../protocol/entry.ts"
@@ -56,6 +57,15 @@ const ENTRY_BYTES = 8_192
  * @throws TypeError when the URL, the token or a setting can't be.
  */
 export function httpStore(url: string, options: HttpStoreOptions = {}): Store {
+  checkOptions<HttpStoreOptions>("httpStore", options, {
+    token: true,
+    clock: true,
+    report: true,
+    deadline: true,
+    maxValueBytes: true,
+    inFlight: true,
+    maxQueued: true,
+  })
   const { clock = systemClock, report = warn } = options
   const address = httpAddress(url, options.token)
   const settings: HttpSettings = {

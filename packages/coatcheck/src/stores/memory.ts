@@ -13,6 +13,7 @@ import type { Clock } from "../core/clock.ts"
 import { systemClock } from "../core/clock.ts"
 import { type CheckedQuery, cursorAt, cursorKey, isOther, isOver, refusal, warn } from "../core/contract.ts"
 import { randomText } from "../core/crypto.ts"
+import { checkOptions } from "../core/options.ts"
 import type { DeleteOutcome, Entry, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
 import { limits } from "../core/store.ts"
 import { CoatcheckError } from "../errors.ts"
@@ -60,6 +61,13 @@ const REPORT_EVERY_MS = 60_000
  * @throws TypeError when a limit is not a positive whole number.
  */
 export function memoryStore(options: MemoryStoreOptions = {}): Store {
+  checkOptions<MemoryStoreOptions>("memoryStore", options, {
+    clock: true,
+    report: true,
+    maxEntries: true,
+    maxBytes: true,
+    maxValueBytes: true,
+  })
   const { clock = systemClock, report = warn } = options
   const maxEntries = limit("maxEntries", options.maxEntries ?? DEFAULT_ENTRIES)
   const maxBytes = limit("maxBytes", options.maxBytes ?? DEFAULT_BYTES)

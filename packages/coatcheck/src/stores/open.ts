@@ -6,6 +6,7 @@
 // nothing of the URL, because it may hold a token.
 
 import type { Clock, Duration } from "../core/clock.ts"
+import { checkOptions } from "../core/options.ts"
 import type { Report, Store } from "../core/store.ts"
 
 /** Settings for whichever store the URL names. */
@@ -68,6 +69,13 @@ const engines: Readonly<Record<string, Engine>> = {
  * @throws CoatcheckError what the store throws when it can't be opened.
  */
 export async function openStore(url: string, options: OpenStoreOptions = {}): Promise<Store> {
+  checkOptions<OpenStoreOptions>("openStore", options, {
+    clock: true,
+    report: true,
+    token: true,
+    deadline: true,
+    maxValueBytes: true,
+  })
   const scheme = typeof url === "string" ? (/^([a-z][a-z0-9+.-]*):/i.exec(url)?.[1] ?? "").toLowerCase() : ""
   if (scheme === "http" || scheme === "https") {
     const { httpStore } = await import("./http.ts")

@@ -6,6 +6,7 @@ import { resolve } from "node:path"
 import type { Clock, Duration } from "../core/clock.ts"
 import { milliseconds, systemClock } from "../core/clock.ts"
 import { warn } from "../core/contract.ts"
+import { checkOptions } from "../core/options.ts"
 import type { Report, Store } from "../core/store.ts"
 import { limits } from "../core/store.ts"
 import { loadSqlite } from "./sqlite-driver.ts"
@@ -35,6 +36,12 @@ export interface SqliteStoreOptions {
  *   leaves it as it is; `unavailable` when file or folder can't be written.
  */
 export async function sqliteStore(path: string, options: SqliteStoreOptions = {}): Promise<Store> {
+  checkOptions<SqliteStoreOptions>("sqliteStore", options, {
+    clock: true,
+    report: true,
+    deadline: true,
+    maxValueBytes: true,
+  })
   const { clock = systemClock, report = warn, maxValueBytes = limits.valueBytes } = options
   if (typeof path !== "string" || path === "") throw new TypeError("sqliteStore needs the path of a file")
   if (path.startsWith(":memory:")) throw new TypeError("sqliteStore keeps a file; for memory use memoryStore")

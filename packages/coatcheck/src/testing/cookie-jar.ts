@@ -3,6 +3,7 @@
 // which site a request comes from; tests of SameSite need a real browser.
 
 import { type Clock, systemClock } from "../core/clock.ts"
+import { checkOptions } from "../core/options.ts"
 
 /** A cookie as a jar keeps it. */
 export interface JarCookie {
@@ -31,7 +32,9 @@ export interface CookieJar {
 }
 
 /** An empty jar. Its clock, the machine's by default, decides what has expired. */
-export function cookieJar({ clock = systemClock }: { readonly clock?: Clock } = {}): CookieJar {
+export function cookieJar(options: { readonly clock?: Clock } = {}): CookieJar {
+  checkOptions<typeof options>("cookieJar", options, { clock: true })
+  const { clock = systemClock } = options
   let held: JarCookie[] = []
   const alive = (cookie: JarCookie): boolean => cookie.expiresAt === null || cookie.expiresAt > clock.now()
 

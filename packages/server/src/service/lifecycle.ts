@@ -8,7 +8,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
 import type { AddressInfo, Socket } from "node:net"
 import { lastAnswer, type Marked, refuseBroken } from "./broken.ts"
-import type { ListenOptions, Setting } from "./options.ts"
+import { checkNames, type ListenOptions, type Setting } from "./options.ts"
 
 /** Serves one request. `waits`: the client wants a 100 before it sends the body. */
 export type Serve = (request: IncomingMessage, response: ServerResponse, waits: boolean) => void
@@ -47,7 +47,9 @@ export function lifecycle(setting: Setting, serve: Serve): Lifecycle {
     return (server.address() as AddressInfo).port // it listens on TCP
   }
 
-  const listen = async ({ port, host }: ListenOptions): Promise<{ port: number }> => {
+  const listen = async (options: ListenOptions): Promise<{ port: number }> => {
+    checkNames("listen", options, { port: true, host: true } satisfies Record<keyof ListenOptions, true>)
+    const { port, host } = options
     if (listening || closed) throw new TypeError("A service listens once; make another one with createService")
     if (host !== undefined && !isLoopback(host) && setting.tokens === null) {
       throw new TypeError(

@@ -103,6 +103,7 @@ export interface Setting {
  * @throws TypeError for what can't be meant.
  */
 export function settle(store: Store, options: ServiceOptions): Setting {
+  checkNames("createService", options, optionNames)
   const { tokens, allowHosts, limits, log, clock } = options
   return {
     store,
@@ -116,9 +117,31 @@ export function settle(store: Store, options: ServiceOptions): Setting {
   }
 }
 
+const optionNames: Readonly<Record<keyof ServiceOptions, true>> = {
+  tokens: true,
+  allowHosts: true,
+  limits: true,
+  log: true,
+  clock: true,
+}
+
+/**
+ * Refuses options that are no object, or that have a name nobody knows: a mistyped one would leave the default standing.
+ *
+ * @throws TypeError naming the unknown option and those of `names`.
+ */
+export function checkNames(what: string, options: object, names: object): void {
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
+    throw new TypeError(`${what} takes an object of settings`)
+  }
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(names, name))
+  if (unknown === undefined) return
+  throw new TypeError(`${what} knows no setting "${unknown}"; there are ${Object.keys(names).join(", ")}`)
+}
+
 function checkLimits(limits: Partial<ServiceLimits> = {}): ServiceLimits {
+  checkNames("limits", limits, defaultLimits)
   for (const [name, value] of Object.entries(limits)) {
-    if (!(name in defaultLimits)) throw new TypeError(`limits.${name} is not a limit of the service`)
     if (!Number.isSafeInteger(value) || value < 1) throw new TypeError(`limits.${name} must be a whole number above 0`)
   }
   const settled = { ...defaultLimits, ...limits }
