@@ -215,15 +215,19 @@ describe("update and what the handler changed itself", () => {
   it("each of several updates in a row sees the one before", async () => {
     const { tab, faulty, stored } = await started()
     const { session, end } = await tab.open()
-    faulty.inject("held-request", { verb: "set" })
+    faulty.inject("held-request", { verb: "set", times: 2 })
     const first = session.update((data) => void (data.count = 1))
     await faulty.whenHeld()
     session.data.name = "between"
     const second = session.update((data) => void (data.tags = [`${data.count} ${data.name}`]))
     const seen = first.then(() => ({ ...session.data }))
     await faulty.release()
-    expect((await first).count).toBe(1)
+    await faulty.whenHeld()
+    await new Promise((resolve) => setImmediate(resolve)) // the first one has landed and is through
     // `data` never shows a state without what this request has changed meanwhile.
+    expect(session.data.name).toBe("between")
+    await faulty.release()
+    expect((await first).count).toBe(1)
     expect(await seen).toEqual({ count: 1, name: "between", tags: ["1 between"] })
     expect((await second).tags).toEqual(["1 between"])
     await end()
