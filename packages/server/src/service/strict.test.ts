@@ -21,6 +21,17 @@ describe("a record", () => {
     expect(new Set(tags).size).toBe(3)
   })
 
+  it("tells what it created from what it replaced, also where the store does writes before reads", async () => {
+    const memory = memoryStore()
+    const get = async (key: string) => {
+      await new Promise((resolve) => setImmediate(resolve))
+      return memory.get(key)
+    }
+    const { ask } = await serve({}, storeWith({ get }, memory))
+    expect((await ask("PUT", path, { body: "1" })).status).toBe(201)
+    expect((await ask("PUT", path, { body: "2" })).status).toBe(204)
+  })
+
   it("answers with the value as it was written, what is left of its life, and its owner", async () => {
     const clock = fakeClock()
     const { ask } = await serve({ clock }, memoryStore({ clock }))

@@ -76,9 +76,9 @@ async function putRecord(call: Call, key: string): Promise<void> {
     return sendWritten(call, 204, outcome)
   }
   if (create) return sendWritten(call, 201, await store.set(key, value, { ...options, if: "absent" }))
-  const before = store.get(key).then(isThere, isThere) // asked in the same tick, for the status alone
-  const outcome = await store.set(key, value, options)
-  sendWritten(call, (await before) ? 204 : 201, outcome)
+  // For the status alone, and awaited: no store promises that of two calls the first one is the first to be done.
+  const wasThere = await store.get(key).then(isThere, isThere)
+  sendWritten(call, wasThere ? 204 : 201, await store.set(key, value, options))
 }
 
 async function patchRecord(call: Call, key: string): Promise<void> {
