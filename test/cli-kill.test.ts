@@ -19,19 +19,21 @@ afterAll(() => rmSync(folder, { recursive: true }))
 async function writeUntilGone(url: string, round: number, acknowledged: (key: string) => void): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: atOnce })
   let next = 0
-  const one = (key: string): Promise<boolean> =>
+  const one = (key: string): Promise<number | undefined> =>
     new Promise((resolve) => {
       const sent = request(`${url}/-/v1/records/${key}`, { method: "PUT", agent }, (response) => {
-        response.resume().on("end", () => resolve(response.statusCode === 201))
-        response.on("error", () => resolve(false))
+        response.resume().on("end", () => resolve(response.statusCode))
+        response.on("error", () => resolve(undefined))
       })
-      sent.on("error", () => resolve(false))
+      sent.on("error", () => resolve(undefined))
       sent.end(JSON.stringify(key))
     })
   const worker = async (): Promise<void> => {
     while (next < writes) {
       const key = `${round}-${(next += 1)}`
-      if (!(await one(key))) return
+      const status = await one(key)
+      if (status === undefined) return
+      expect(status).toBe(201)
       acknowledged(key)
     }
   }
@@ -68,6 +70,7 @@ it("K14: no acknowledged write is lost by a kill in the middle of them, in twent
       left -= 1
       if (left <= 0) service.child.kill("SIGKILL")
     })
+    expect(left).toBeLessThanOrEqual(0) // otherwise nobody has killed it
     expect((await service.ended).signal).toBe("SIGKILL")
   }
   const service = await restart()
