@@ -1,11 +1,12 @@
 // `coatcheck doctor` as a process: services and stores, well and ill.
 
 import { once } from "node:events"
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createServer, type RequestListener, type Server } from "node:http"
 import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { openStore } from "coatcheck/open"
 import { afterAll, describe, expect, it } from "vitest"
 import { command, type Ending, type Running, runSource, startService, startSource } from "./support/processes.ts"
 
@@ -156,7 +157,7 @@ describe("coatcheck doctor on a store", () => {
       doctor(["memory:"]),
     ])
     expect(sqlite).toMatchObject({ code: 0, stderr: "" })
-    expect(verdicts(sqlite)).toEqual(["ok open", "ok reach", "ok keeps", "ok speed", "ok write"])
+    expect(verdicts(sqlite)).toEqual(["ok open", "ok reach", "ok keeps", "ok speed", "ok write", "ok intact"])
     expect(sqlite.stdout).toMatch(/keeps {3}durable; several processes/)
     expect(memory).toMatchObject({ code: 0, stderr: "" })
     expect(memory.stdout).toMatch(/^warn {2}keeps.*volatile/m)
@@ -175,5 +176,31 @@ describe("coatcheck doctor on a store", () => {
     expect(endings[0]?.stdout).toMatch(/^fail {2}open .*missing\.db is not there/m)
     expect(endings[1]?.stdout).toMatch(/^fail {2}open .*rubbish\.db/m)
     expect(existsSync(missing)).toBe(false)
+  })
+  it("F-POW-2: counts the damaged records of a file, also behind its first page, and says what to do; exit 1", async () => {
+    const path = join(folder, "flipped.db")
+    const store = await openStore(`sqlite:${path}`)
+    const keys = Array.from({ length: 1_200 }, (_, i) => `key-${String(i).padStart(4, "0")}`)
+    await Promise.all(keys.map((key) => store.set(key, JSON.stringify(`value of ${key}`))))
+    await store.close()
+    const whole = await doctor([`sqlite:${path}`])
+    expect(whole).toMatchObject({ code: 0, stderr: "" })
+    expect(whole.stdout).toMatch(/^ok {4}intact {2}1,200 records read, none is damaged$/m)
+
+    const bytes = readFileSync(path)
+    for (const key of ["key-0000", "key-0007", "key-1199"]) {
+      const at = bytes.indexOf(`value of ${key}`)
+      bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at)
+    }
+    writeFileSync(path, bytes)
+    const ending = await doctor([`sqlite:${path}`])
+    expect(ending.code).toBe(1)
+    expect(ending.stdout).toMatch(
+      /^fail {2}intact {2}3 damaged records, beside 1,197 that are whole: .*restore a backup/m,
+    )
+    expect(ending.stdout.match(/damaged/g)).toHaveLength(1)
+    expect(ending.stderr).toMatch(/^coatcheck: intact: 3 damaged records/)
+    expect(ending.stdout + ending.stderr).not.toContain("key-")
+    expect(readFileSync(path).equals(bytes)).toBe(true)
   })
 })

@@ -1,19 +1,26 @@
-// The doctor's visit to a store: can it be opened, does it answer, how fast is it, what does it promise and, if allowed, does an entry
-// come back as it was written. A store that keeps a file would make one that is not there; a doctor must not, so it looks first.
+// The doctor's visit to a store: can it be opened, does it answer, how fast is it, what does it promise, if allowed, does an entry
+// come back as it was written, and is every record whole. A store that keeps a file would make one that is not there; a doctor must not, so it looks first.
 
 import { access, constants } from "node:fs/promises"
 import type { Store, StoreReport } from "coatcheck"
 import { openStore } from "coatcheck/open"
 import { examine, type Finding, PROBE_MS, probeKey, roundTrips, type Verdict } from "./checks.ts"
 import { explain, Failure, systemCode, UsageError } from "./fail.ts"
+import { intact } from "./intact.ts"
 import { storeName } from "./store-name.ts"
 
 /**
- * Examines a store; the first failed check is the last. What the store reports in the meantime becomes a warning each.
+ * Examines a store; the first failed check is the last. What the store reports in the meantime becomes a warning each, but for
+ * damaged records, which are counted.
  *
+ * @param note gets a line for the person who waits, while a long listing is read.
  * @throws UsageError when the URL is none of a store
  */
-export async function* examineStore(url: string, mayWrite: boolean): AsyncGenerator<Finding> {
+export async function* examineStore(
+  url: string,
+  mayWrite: boolean,
+  note: (line: string) => void,
+): AsyncGenerator<Finding> {
   const reports: StoreReport[] = []
   let store: Store
   try {
@@ -23,12 +30,14 @@ export async function* examineStore(url: string, mayWrite: boolean): AsyncGenera
     yield { level: "fail", check: "open", text: explain(error) }
     return
   }
+  const damaged = (): number => reports.filter(({ kind }) => kind === "damaged").length
   const visit: Readonly<Record<string, () => Promise<Verdict>>> = {
     open: async () => ["ok", `${storeName(url)} (${store.info.name}) opens`],
     reach: () => reach(store),
     keeps: async () => keeps(store),
     speed: () => roundTrips(() => store.get("coatcheck-doctor")),
     ...(mayWrite ? { write: () => write(store) } : {}),
+    intact: () => intact(store, damaged, note),
   }
   try {
     for (const [check, look] of Object.entries(visit)) {
@@ -36,7 +45,7 @@ export async function* examineStore(url: string, mayWrite: boolean): AsyncGenera
       yield finding
       if (finding.level === "fail") return
     }
-    yield* reports.map(({ kind, message }): Finding => ({ level: "warn", check: kind, text: message }))
+    for (const { kind, message } of reports) yield { level: "warn", check: kind, text: message }
   } finally {
     await store.close()
   }

@@ -21,7 +21,7 @@ export interface DoctorFlags {
 export async function doctor(url: string, flags: DoctorFlags, surroundings: Surroundings): Promise<void> {
   const isStore = /^[a-z][a-z0-9+.-]*:(?!\d)/i.test(url) && !/^https?:/i.test(url) && !/^[^/?#]*@/.test(url)
   const findings = isStore
-    ? (await import("./doctor-store.ts")).examineStore(url, flags.write === true)
+    ? (await import("./doctor-store.ts")).examineStore(url, flags.write === true, surroundings.note)
     : (await import("./doctor-service.ts")).examineService(url, flags.write === true, surroundings)
   let failed: Finding | null = null
   for await (const finding of findings) {
