@@ -30,10 +30,9 @@ const { exports } = JSON.parse(readFileSync(join(home, "package.json"), "utf8"))
   exports: Record<string, { default: string }>
 } // our own file
 
-const flags = ["composite", "incremental", "declaration", "isolatedDeclarations", "sourceMap"].flatMap((flag) => [
-  `--${flag}`,
-  "false",
-])
+const flags = ["composite", "incremental", "declaration", "isolatedDeclarations", "sourceMap", "inlineSources"].flatMap(
+  (flag) => [`--${flag}`, "false"],
+)
 const tsc = [join(root, "node_modules/typescript/bin/tsc"), "-p", join(home, "tsconfig.build.json"), ...flags]
 execFileSync(
   process.execPath,

@@ -99,6 +99,22 @@ describe("the packed packages, in an empty folder", () => {
     }
   })
 
+  it("bring the sources of what is built inside their maps, so that a stack trace leads to a line that is there", () => {
+    const maps = [
+      "coatcheck/dist/index.js.map",
+      "coatcheck/dist/stores/sqlite.js.map",
+      "@coatcheck/server/dist/index.js.map",
+    ]
+    for (const path of maps) {
+      const map = JSON.parse(readFileSync(join(folder, "node_modules", path), "utf8")) as {
+        sources: readonly string[]
+        sourcesContent?: readonly (string | null)[]
+      } // the compiler's own format
+      expect(map.sourcesContent, path).toHaveLength(map.sources.length)
+      for (const text of map.sourcesContent ?? []) expect(text, path).toMatch(/^\/\/ /)
+    }
+  })
+
   it("run the README's example, compiled against their types, with sessions that survive a kill", async () => {
     const readme = readPages(root).find(({ path }) => path === "README.md")
     const example = readme?.fences.find(({ language }) => language === "ts")?.code ?? ""
