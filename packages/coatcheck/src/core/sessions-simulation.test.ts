@@ -291,7 +291,7 @@ async function expire({ chance, clock, processes, judge }: World, cookie: string
   expect(await browser(judge, { cookie }).visit(({ isNew }) => isNew), "I11: it came back").toBe(true)
 }
 
-describe("I1, I2, I3, I5, I6, I11, REL-11, REL-12: simulated lives", () => {
+describe("REL-11: simulated lives", () => {
   const chosen = process.env.SIM_SEED
   const begin = chosen === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(chosen)
   const runs = Number(process.env.SIM_RUNS ?? (chosen === undefined ? 2_000 : 1))
