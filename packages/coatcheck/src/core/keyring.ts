@@ -30,7 +30,7 @@ export function keyring(secrets: string | readonly string[] | undefined, purpose
   all.forEach((secret, i) => check(secret, all.length > 1 ? `secret ${i + 1} of ${all.length}` : "the secret"))
   if (new Set(all).size < all.length)
     throw new TypeError("the same secret is given twice; list each once, newest first")
-  const keys = all.map((secret) => deriveKey(secret, `coatcheck ${purpose}`))
+  const keys = all.map((secret: string) => deriveKey(secret, `coatcheck ${purpose}`))
   const [newest] = keys as [Uint8Array, ...Uint8Array[]] // at least one, checked above
   return {
     sign: (text) => hmac(newest, text),

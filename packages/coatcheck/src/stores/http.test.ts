@@ -407,7 +407,10 @@ describe("connections", () => {
     const sent = server.asked.flatMap(({ body }) => parseBatch(body, 0).map(({ op }) => op))
     expect(sent).toEqual(["get", "get", "set", "get"])
     expect(await store.list()).toEqual({ entries: [], cursor: null })
-    expect(server.asked.slice(-2).map(({ path }) => path)).toEqual(["/-/v1/records?limit=100", "/-/v1/records?limit=100"])
+    expect(server.asked.slice(-2).map(({ path }) => path)).toEqual([
+      "/-/v1/records?limit=100",
+      "/-/v1/records?limit=100",
+    ])
   })
 
   it("reads are asked again once and no more", async () => {
