@@ -1,10 +1,28 @@
-import { CoatcheckError } from "coatcheck"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { CoatcheckError, type Store } from "coatcheck"
 import { memoryStore } from "coatcheck/memory"
+import { sqliteStore } from "coatcheck/sqlite"
 import { fakeClock } from "coatcheck/testing"
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, onTestFinished } from "vitest"
 import { serve, storeWith } from "../../../../test/support/service.ts"
 
 const path = "/-/v1/records/foo"
+
+/** Stores of two kinds: one that answers in the same tick, and one that takes its time over a disk. */
+const stores: Readonly<Record<string, () => Promise<Store>>> = {
+  memory: async () => memoryStore(),
+  async sqlite() {
+    const folder = mkdtempSync(join(tmpdir(), "coatcheck-strict-"))
+    const store = await sqliteStore(join(folder, "kv.db"))
+    onTestFinished(async () => {
+      await store.close()
+      rmSync(folder, { recursive: true })
+    })
+    return store
+  },
+}
 
 describe("a record", () => {
   it("KVS-01: each write has a strong tag of its own, also after delete and re-create", async () => {
@@ -176,6 +194,99 @@ describe("conditions", () => {
     const { ask } = await serve({}, store)
     expect((await ask("PUT", path, { headers: { "If-Match": "*" }, body: '"mine"' })).status).toBe(204)
     expect((await base.get("foo"))?.value).toBe('"mine"')
+  })
+
+  for (const [name, make] of Object.entries(stores)) {
+    it(`KVS-02: of 100 replacements at once of whatever stands there, all are let through, over ${name}`, async () => {
+      const base = await make()
+      await base.set("foo", "0")
+      let open = (): void => {}
+      const all = new Promise<void>((resolve) => (open = resolve))
+      let reading = 0
+      const together: Store["get"] = async (key) => {
+        reading += 1
+        if (reading === 100) open() // whoever reads first waits, so that all of them see one version
+        await all
+        return base.get(key)
+      }
+      const { ask } = await serve({}, storeWith({ get: together }, base))
+      const any = { "If-Match": "*" }
+      const answers = await Promise.all(
+        Array.from({ length: 100 }, (_, i) => ask("PUT", path, { headers: any, body: String(i) })),
+      )
+      expect(answers.filter(({ status }) => status !== 204)).toEqual([])
+      const tags = answers.map(({ headers }) => headers.etag)
+      expect(new Set(tags).size).toBe(100)
+      const last = await ask("GET", path)
+      expect(tags).toContain(last.headers.etag)
+      expect(answers[Number(last.text)]?.headers.etag).toBe(last.headers.etag)
+    })
+
+    it(`KVS-02: replacements, new ends and removals at once each find the record or find it gone, over ${name}`, async () => {
+      const { ask, store } = await serve({}, await make())
+      const any = { "If-Match": "*" }
+      for (let round = 0; round < 5; round++) {
+        await store.set("foo", "0")
+        const answers = await Promise.all(
+          Array.from({ length: 30 }, async (_, i) => {
+            if (i === 20) return ask("DELETE", path, { headers: any })
+            if (i % 3 === 0) return ask("PATCH", path, { headers: { ...any, "Coatcheck-TTL": "60000" } })
+            return ask("PUT", path, { headers: any, body: String(i) })
+          }),
+        )
+        expect(answers[20]?.status).toBe(200)
+        expect(answers.map(({ status }) => status).filter((status) => ![200, 204, 404, 412].includes(status))).toEqual(
+          [],
+        )
+        expect(await store.get("foo")).toBeNull()
+      }
+    })
+  }
+
+  it("KVS-02: a replacement that failed does not take those behind it with it", async () => {
+    const base = memoryStore()
+    await base.set("foo", "0")
+    let failures = 2
+    const { ask } = await serve(
+      {},
+      storeWith(
+        {
+          async set(...call) {
+            if (failures-- > 0) throw new CoatcheckError("full", "no room")
+            return base.set(...call)
+          },
+        },
+        base,
+      ),
+    )
+    const put = () => ask("PUT", path, { headers: { "If-Match": "*" }, body: "1" })
+    const answers = await Promise.all(Array.from({ length: 20 }, put))
+    expect(answers.map(({ status }) => status).filter((status) => status === 507)).toHaveLength(2)
+    expect(answers.map(({ status }) => status).filter((status) => status === 204)).toHaveLength(18)
+  })
+
+  it("KVS-02: who is outrun for a second gives up with 409", async () => {
+    const clock = fakeClock()
+    const base = memoryStore({ clock })
+    await base.set("foo", "0")
+    let tries = 0
+    const { ask } = await serve(
+      { clock },
+      storeWith(
+        {
+          async set(key, value, options) {
+            tries += 1
+            clock.advance(100)
+            await base.set(key, "theirs")
+            return base.set(key, value, options)
+          },
+        },
+        base,
+      ),
+    )
+    const refused = await ask("PUT", path, { headers: { "If-Match": "*" }, body: "1" })
+    expect([refused.status, tries]).toEqual([409, 10])
+    expect((await base.get("foo"))?.value).toBe("theirs")
   })
 
   it("KVS-02: 16 clients increment one record, and it counts exactly those that were let through", async () => {

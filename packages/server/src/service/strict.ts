@@ -1,8 +1,9 @@
 // The strict wire, for clients that care: absent is 404, a version is an entity tag, and conditions are decided by the store in one
-// step with the write. Every condition that HTTP knows is honoured. The store knows "absent" and one version; a `*` or several
-// tags in If-Match are turned into the version that stands there, read just before, and tried again when that changed.
+// step with the write. Every condition that HTTP knows is honoured. The store knows "absent" and one version; what more If-Match
+// may say is in match.ts.
 
-import { CoatcheckError, type DeleteOutcome, type Entry, type Outcome, type SetOptions } from "coatcheck"
+import { randomBytes } from "node:crypto"
+import { CoatcheckError, type Entry, type Outcome, type SetOptions } from "coatcheck"
 import {
   formatOwner,
   formatTag,
@@ -21,10 +22,8 @@ import { readText } from "./body.ts"
 import { type Call, sendEmpty, sendJson, sendProblem } from "./call.ts"
 import { sendAllowed, sendNotFound } from "./failure.ts"
 import { checkKey } from "./keys.ts"
+import { onMatch } from "./match.ts"
 import { permits } from "./scope.ts"
-
-// How often a version may change between our read and our write before we give up. Each time, somebody else's write went through.
-const attempts = 32
 
 /** `/-/v1/records/<key>`. */
 export function record(call: Call, key: string): Promise<void> | void {
@@ -72,8 +71,9 @@ async function putRecord(call: Call, key: string): Promise<void> {
     throw new CoatcheckError("invalid", "If-Match and If-None-Match exclude each other")
   const value = jsonText(await readText(call, limits.bodyBytes))
   if (match !== undefined) {
-    const outcome = await onMatch(call, key, match, (version) => store.set(key, value, { ...options, if: { version } }))
-    return sendWritten(call, 204, outcome)
+    const next = options?.version ?? randomBytes(12).toString("base64url")
+    const write = (version: string) => store.set(key, value, { ...options, version: next, if: { version } })
+    return sendWritten(call, 204, await onMatch(call, key, match, write, next))
   }
   if (create) return sendWritten(call, 201, await store.set(key, value, { ...options, if: "absent" }))
   // For the status alone, and awaited: no store promises that of two calls the first one is the first to be done.
@@ -92,7 +92,7 @@ async function patchRecord(call: Call, key: string): Promise<void> {
   const outcome =
     match === undefined
       ? await store.touch(key, end)
-      : await onMatch(call, key, match, (version) => store.touch(key, end, { version }))
+      : await onMatch(call, key, match, (version) => store.touch(key, end, { version }), null)
   if (!outcome.ok && outcome.current === null) return sendNotFound(call, "There is no such record")
   sendWritten(call, 204, outcome)
 }
@@ -105,35 +105,11 @@ async function deleteRecord(call: Call, key: string): Promise<void> {
   const outcome =
     match === undefined
       ? await store.delete(key)
-      : await onMatch(call, key, match, (version) => store.delete(key, { version }))
+      : await onMatch(call, key, match, (version) => store.delete(key, { version }), null)
   if (!outcome.ok) return sendRefused(call, outcome.current)
   if (outcome.removed === null) return sendNotFound(call, "There is no such record")
   sendEntry(call, 200, outcome.removed)
 }
-
-// Tries a conditional write for each version that the condition accepts and that turns out to stand there.
-async function onMatch<Result extends Outcome | DeleteOutcome>(
-  call: Call,
-  key: string,
-  match: string,
-  write: (version: string) => Promise<Result>,
-): Promise<Result | { readonly ok: false; readonly current: Entry | null }> {
-  const condition = parseTags(match)
-  const [tag, ...others] = condition
-  if (typeof tag === "object" && others.length === 0 && !tag.weak && versionForm.test(tag.version)) {
-    return write(tag.version)
-  }
-  let current = await call.setting.store.get(key)
-  for (let attempt = 0; attempt < attempts; attempt++) {
-    if (current === null || !strongMatch(condition, current.version)) return { ok: false, current }
-    const outcome = await write(current.version)
-    if (outcome.ok) return outcome
-    current = outcome.current
-  }
-  throw new CoatcheckError("conflict", "The record changes too fast for this condition: name the version to replace")
-}
-// A tag of another form is none of ours, and stands for nothing.
-const versionForm = /^[\w-]{1,64}$/
 
 function writeOptions(call: Call): SetOptions | undefined {
   const version = field(call, headers.version)
