@@ -17,7 +17,7 @@ import { endOf, mayNeedTouch, renewedEnd } from "./expiry.ts"
 import type { Change } from "./lanes.ts"
 import { mustReachBrowser, type Policy, replyWith, replyWithout, unchanged } from "./policy.ts"
 import { emptyData, newRecord, parseRecord, recordText, type SessionData, type SessionRecord } from "./record.ts"
-import { follow, nothingUnderWay, noTurns, takeAlone, takeBeside } from "./turns.ts"
+import { follow, nothingUnderWay, noTurns, takeAlone, takeBeside, takeLast } from "./turns.ts"
 
 const ignore = (): void => {}
 
@@ -162,7 +162,7 @@ export class Session<Data extends object = SessionData> implements Committer {
   commit(): ReplyChange | Promise<ReplyChange> {
     if (this.#reply) return this.#reply
     this.#closed = true
-    this.#reply = takeAlone(this.#turns, () => this.#finish())
+    this.#reply = takeLast(this.#turns, () => this.#finish())
     return this.#reply
   }
 
@@ -178,7 +178,9 @@ export class Session<Data extends object = SessionData> implements Committer {
       case "destroyed":
         return this.#presented === null ? unchanged : replyWithout(this.#policy, this.#exchange.secure)
       case "new":
-        return text === null || !draft ? unchanged : this.#create(draft.record).then(() => this.#setCookie())
+        return text === null || !draft
+          ? unchanged
+          : this.#create(draft, draft.record, text).then(() => this.#setCookie())
       case "live":
         return text === null || !draft ? this.#touch() : this.#commitText(draft, text)
     }
@@ -258,11 +260,10 @@ export class Session<Data extends object = SessionData> implements Committer {
     return this.#closed ? sealed(data, committedError) : data
   }
 
-  async #create(record: SessionRecord): Promise<void> {
+  /** Keeps a new session; `mine` is the text of what the handler has put into it by itself. */
+  async #create(draft: Draft, record: SessionRecord, mine: string): Promise<void> {
     const { carrier, clock, lifetime, tell } = this.#policy
     mustReachBrowser(this.#policy, this.#exchange)
-    const draft = this.#read()
-    const mine = recordText(draft.record)
     this.#kept = await carrier.create(record, endOf(clock.now(), record.ends, lifetime.idle))
     this.#state = "live"
     draft.base = mine
@@ -314,7 +315,8 @@ export class Session<Data extends object = SessionData> implements Committer {
     const isNew = this.#state === "new"
     if (isLate && (isNew || !this.#policy.carrier.afterReply)) throw committedError()
     if (!isNew) return this.#updateLive(draft, isLate ? null : changedText(draft), onData)
-    const creation = this.#create(applyChange(recordText(draft.record), onData))
+    const mine = recordText(draft.record)
+    const creation = this.#create(draft, applyChange(mine, onData), mine)
     this.#creating = creation.then(ignore, ignore)
     try {
       await creation

@@ -1,6 +1,6 @@
 // The operations of one session take turns in the order in which they were called, whether or not the handler waits for each.
-// Updates go side by side, for the carrier puts their writes in order; a rotation, an ending and the commit have the session to
-// themselves. So the reply comes after all that was begun before it, and nobody works on an id that is being replaced.
+// Updates go side by side, for the carrier puts their writes in order; a rotation or an ending has the session to itself, and the
+// commit is the last. So the reply comes after all that was begun before it, and nobody works on an id that is being replaced.
 //
 // This is a plain record and functions over it, because one is made for every opened session. Where nobody is in the way, work
 // begins at once, and a plain result stays one.
@@ -29,11 +29,15 @@ export function takeBeside<T>(turns: Turns, work: () => Promise<T>): Promise<T> 
   return turn
 }
 
-/** Does work alone, after all that was begun before. */
-export function takeAlone<T>(turns: Turns, work: () => T | Promise<T>): T | Promise<T> {
+/** Does work after all that was begun before, as the last one: nobody takes a turn behind it. */
+export function takeLast<T>(turns: Turns, work: () => T | Promise<T>): T | Promise<T> {
   const before = turns.beside ?? turns.alone // who goes beside was begun after the last one who is alone
-  const turn = before ? before.then(work) : work()
-  if (!(turn instanceof Promise)) return turn
+  return before ? before.then(work) : work()
+}
+
+/** Does work alone, after all that was begun before. */
+export function takeAlone<T>(turns: Turns, work: () => Promise<T>): Promise<T> {
+  const turn = Promise.resolve(takeLast(turns, work))
   const ending = turn.then(ignore, ignore)
   turns.alone = ending
   turns.beside = null
