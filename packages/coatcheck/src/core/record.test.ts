@@ -148,9 +148,13 @@ describe("PRS-05, REG-28, REG-29: what stands in the store is not trusted", () =
     })
   }
 
-  it("gives data without a prototype, so that no name is there that nobody wrote", () => {
+  it("gives data that inherits nothing, so that no name is there that nobody wrote", () => {
     const { data } = parseRecord(around('{"x":1}'))!
-    expect(Object.getPrototypeOf(data)).toBe(null)
+    const prototype: object = Object.getPrototypeOf(data)
+    expect(Reflect.ownKeys(prototype)).toEqual([])
+    expect(Object.isFrozen(prototype)).toBe(true)
+    expect(Object.getPrototypeOf(prototype)).toBe(null)
+    for (const name of ["toString", "constructor", "hasOwnProperty", "__proto__"]) expect(name in data).toBe(false)
     expect(["toString", "constructor", "hasOwnProperty", "__proto__"].filter((name) => name in data)).toEqual([])
   })
 
