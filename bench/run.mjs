@@ -91,7 +91,7 @@ await part(
 await part(
   "micro",
   "Parts",
-  () => measureMicro({ rounds: values.quick ? 1 : 7, calls: values.quick ? 1_280 : 64_000, log }),
+  () => measureMicro({ rounds: values.quick ? 1 : 7, calls: values.quick ? 1_280 : 19_200, log }),
   microTable,
 )
 await part(
