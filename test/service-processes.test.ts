@@ -100,8 +100,7 @@ describe("a kill", () => {
       expect([...acknowledged].filter((key) => !keys.has(key))).toEqual([])
     }
     expect(acknowledged.size).toBeGreaterThan(20 * 300)
-    // A busy machine may delay one start; it does not delay half of them.
-    expect(starts.toSorted((a, b) => a - b)[starts.length / 2]).toBeLessThan(2_000)
+    expect(Math.max(...starts)).toBeLessThan(2_000)
     expect((await service.stop()).code).toBe(0)
   }, 120_000)
 
