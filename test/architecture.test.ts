@@ -69,3 +69,21 @@ describe("the map in ARCHITECTURE.md", () => {
     ])
   })
 })
+
+describe("the stores", () => {
+  it("take no parts of each other", () => {
+    const stores = "packages/coatcheck/src/stores/"
+    const strangers = files
+      .filter((file) => file.startsWith(stores) && file.endsWith(".ts") && !file.endsWith(".test.ts"))
+      .flatMap((file) => {
+        const own = file.slice(stores.length).replace(/(\/.*|\.ts)$/, "")
+        const taken = [...readFileSync(join(root, file), "utf8").matchAll(/from "(?:\.|\.\.)\/([a-z]+)\/[^"]+\.ts"/g)]
+        const isStranger = (folder: string) =>
+          folder !== own && folder !== "shared" && existsSync(join(root, stores, folder))
+        return taken
+          .filter(([, folder]) => folder !== undefined && isStranger(folder))
+          .map(([line]) => `${file}: ${line}`)
+      })
+    expect(strangers).toEqual([])
+  })
+})

@@ -38,6 +38,8 @@ const breaches: [file: string, text: string, rule: string][] = [
       ["core", 'import pg from "pg"\nexport const client = pg'],
       ["core", 'export const late = (): Promise<unknown> => import("node:fs")'],
       ["stores", 'import { memoryStore } from "./memory.ts"\nexport const store = memoryStore'],
+      ["stores/sqlite", 'import { memoryStore } from "../memory.ts"\nexport const store = memoryStore'],
+      ["stores/sqlite", 'import { recordsPath } from "../../protocol/index.ts"\nexport const path = recordsPath'],
       ["stores", 'import { nodeAdapter } from "../adapters/node.ts"\nexport const adapter = nodeAdapter'],
       ["stores", 'import { createSessions } from "../core/sessions.ts"\nexport const create = createSessions'],
       ["adapters", 'import { memoryStore } from "../stores/memory.ts"\nexport const store = memoryStore'],

@@ -4,7 +4,7 @@
 // The service decides every condition, so several processes, in any language, may use it at once. Ends travel as what is left of
 // them, so the machines' clocks need not agree; each of both ways may add up to the time that a request takes.
 //
-// Only `?wire=classic` selects the wire of services of years ago (http-classic.ts), never a guess from an error: a store that gave up
+// Only `?wire=classic` selects the wire of services of years ago (http/classic.ts), never a guess from an error: a store that gave up
 // its conditions because of one odd reply would lose updates in silence.
 
 import { checkedStore, type StoreVerbs } from "../core/checked-store.ts"
@@ -16,13 +16,13 @@ import { limits } from "../core/store.ts"
 import { parsePage } from "../protocol/entry.ts"
 import { jsonText } from "../protocol/json.ts"
 import { listPath } from "../protocol/paths.ts"
-import { type HttpAddress, httpAddress, type HttpSettings } from "./http-address.ts"
-import { batches, readDelete, readGet, readOutcome } from "./http-batches.ts"
-import { classicStore } from "./http-classic.ts"
-import { httpClient, type HttpReply } from "./http-client.ts"
-import { verdictOfReply, verdictOfRubbish } from "./http-errors.ts"
-import { requests } from "./http-requests.ts"
-import { coarseTimer } from "./http-timer.ts"
+import { type HttpAddress, httpAddress, type HttpSettings } from "./http/address.ts"
+import { batches, readDelete, readGet, readOutcome } from "./http/batches.ts"
+import { classicStore } from "./http/classic.ts"
+import { httpClient, type HttpReply } from "./http/client.ts"
+import { verdictOfReply, verdictOfRubbish } from "./http/errors.ts"
+import { requests } from "./http/requests.ts"
+import { coarseTimer } from "./shared/timer.ts"
 
 /** Settings of `httpStore`, each with a default. */
 export interface HttpStoreOptions {

@@ -17,10 +17,10 @@ import { checkOptions } from "../core/options.ts"
 import type { DeleteOutcome, Entry, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
 import { limits } from "../core/store.ts"
 import { CoatcheckError } from "../errors.ts"
-import type { Ending } from "./memory-ends.ts"
-import { ends } from "./memory-ends.ts"
-import type { OrderedKeys } from "./memory-order.ts"
-import { addKey, countOf, orderedKeys, pageOf, removeKey } from "./memory-order.ts"
+import type { Ending } from "./memory/ends.ts"
+import { ends } from "./memory/ends.ts"
+import type { OrderedKeys } from "./memory/order.ts"
+import { addKey, countOf, orderedKeys, pageOf, removeKey } from "./memory/order.ts"
 
 /** Settings of `memoryStore`, each with a default. */
 export interface MemoryStoreOptions {

@@ -1,6 +1,6 @@
 // The embedded default: entries in one SQLite file, on one host, for any number of processes, without a server. What was
 // acknowledged survives the end of the process, kill -9 and power loss, because a write is answered after the COMMIT that
-// synced it to disk. This file is the door; ./sqlite-file.ts opens the file without harm, ./sqlite-store.ts is the store.
+// synced it to disk. This file is the door; ./sqlite/file.ts opens the file without harm, ./sqlite/store.ts is the store.
 
 import { resolve } from "node:path"
 import type { Clock, Duration } from "../core/clock.ts"
@@ -9,9 +9,9 @@ import { warn } from "../core/contract.ts"
 import { checkOptions } from "../core/options.ts"
 import type { Report, Store } from "../core/store.ts"
 import { limits } from "../core/store.ts"
-import { loadSqlite } from "./sqlite-driver.ts"
-import { isOpenToOthers, openFile } from "./sqlite-file.ts"
-import { SQLITE, storeOn } from "./sqlite-store.ts"
+import { loadSqlite } from "./sqlite/driver.ts"
+import { isOpenToOthers, openFile } from "./sqlite/file.ts"
+import { SQLITE, storeOn } from "./sqlite/store.ts"
 
 /** Settings of `sqliteStore`, each with a default. */
 export interface SqliteStoreOptions {

@@ -6,7 +6,7 @@
 // all; the low byte is the primary code. What the code promises about the data decides ours: a write that could not begin or was undone is `unavailable` or `full`, damage is `corrupt`. Only a
 // COMMIT whose sync failed leaves a doubt: the frames are in the log, and a crash before the next write may bring them to life.
 
-import { CoatcheckError, type ErrorCode } from "../errors.ts"
+import { CoatcheckError, type ErrorCode } from "../../errors.ts"
 
 /** What a column or a parameter holds. */
 export type SqliteValue = string | number | Uint8Array | null

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest"
-import { commitFailure, isLocked, loadSqlite, needsRollback, storeFailure } from "./sqlite-driver.ts"
+import { commitFailure, isLocked, loadSqlite, needsRollback, storeFailure } from "./driver.ts"
 
 const missing = (): never => {
   throw new Error("Cannot find package")

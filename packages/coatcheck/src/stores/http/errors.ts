@@ -2,9 +2,9 @@
 // that was never made, or a reply that says so, means no. Everything else is an unknown outcome for a write, and for a read, which
 // may simply be asked again, an unavailable store.
 
-import { CoatcheckError, type ErrorCode } from "../errors.ts"
-import { codeOf, parseProblem, type Problem } from "../protocol/problem.ts"
-import type { HttpFailure, HttpReply } from "./http-client.ts"
+import { CoatcheckError, type ErrorCode } from "../../errors.ts"
+import { codeOf, parseProblem, type Problem } from "../../protocol/problem.ts"
+import type { HttpFailure, HttpReply } from "./client.ts"
 
 /** The error of a call, which depends on whether it writes. */
 export interface Verdict {

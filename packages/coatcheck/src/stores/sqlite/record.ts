@@ -5,7 +5,7 @@
 // because a column costs 0.2 µs to read, and the end and the owner have columns of their own only to be indexed by.
 
 import { crc32 } from "node:zlib"
-import type { Entry } from "../core/store.ts"
+import type { Entry } from "../../core/store.ts"
 
 /** The text that an entry is kept as. */
 export function packRecord({ key, value, version, expiresAt, owner }: Entry): string {

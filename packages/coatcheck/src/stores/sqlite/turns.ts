@@ -5,8 +5,8 @@
 // go back to the head of the line, and the line is taken again after a short sleep with jitter, until a call's time is over. What
 // counts is the time spent asleep, not the clock, so that a clock that is set forward fails nothing.
 
-import type { Clock } from "../core/clock.ts"
-import { CoatcheckError } from "../errors.ts"
+import type { Clock } from "../../core/clock.ts"
+import { CoatcheckError } from "../../errors.ts"
 
 /** A call that waits for its turn. */
 export interface Call {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { httpAddress } from "./http-address.ts"
+import { httpAddress } from "./address.ts"
 
 describe("the URL of an http store", () => {
   it("says where the service is", () => {

@@ -12,9 +12,9 @@
 
 import * as fs from "node:fs"
 import { dirname } from "node:path"
-import type { Clock } from "../core/clock.ts"
-import { CoatcheckError } from "../errors.ts"
-import { isCorrupt, isLocked, needsRollback, type OpenDatabase, type SqliteDatabase } from "./sqlite-driver.ts"
+import type { Clock } from "../../core/clock.ts"
+import { CoatcheckError } from "../../errors.ts"
+import { isCorrupt, isLocked, needsRollback, type OpenDatabase, type SqliteDatabase } from "./driver.ts"
 
 /** "COAT": SQLite keeps it in the header for programs that ask whose a file is. */
 const APPLICATION_ID = 0x434f4154

@@ -7,10 +7,10 @@
 // A failed request is settled call by call: a read may be asked again, a write may have happened. The one thing that is sent again
 // from here are the reads of a request that met a dead connection, once. Writes never are.
 
-import type { CoatcheckError } from "../errors.ts"
-import type { HttpClient, HttpExchange, HttpFailure, HttpReply, HttpRequest } from "./http-client.ts"
-import { overdue, overloaded, verdictOfFailure } from "./http-errors.ts"
-import type { CoarseTimer } from "./http-timer.ts"
+import type { CoatcheckError } from "../../errors.ts"
+import type { HttpClient, HttpExchange, HttpFailure, HttpReply, HttpRequest } from "./client.ts"
+import { overdue, overloaded, verdictOfFailure } from "./errors.ts"
+import type { CoarseTimer } from "../shared/timer.ts"
 
 /** One call that waits for its answer. */
 export interface Call {

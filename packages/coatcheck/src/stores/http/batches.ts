@@ -1,10 +1,10 @@
 // The four single-key verbs as operations of batches, and the results of a batch as outcomes. A reply is believed only where it
 // fits what was asked: the right number of results, the right key, the version that was chosen.
 
-import type { Clock } from "../core/clock.ts"
-import { isOver } from "../core/contract.ts"
-import type { DeleteOutcome, Entry, Outcome } from "../core/store.ts"
-import type { CoatcheckError } from "../errors.ts"
+import type { Clock } from "../../core/clock.ts"
+import { isOver } from "../../core/contract.ts"
+import type { DeleteOutcome, Entry, Outcome } from "../../core/store.ts"
+import type { CoatcheckError } from "../../errors.ts"
 import {
   batchLimits,
   formatBatch,
@@ -12,12 +12,12 @@ import {
   type Operation,
   parseResults,
   type Result,
-} from "../protocol/batch.ts"
-import { paths } from "../protocol/paths.ts"
-import type { HttpClient, HttpReply } from "./http-client.ts"
-import { type Verdict, verdictOfProblem, verdictOfReply, verdictOfRubbish } from "./http-errors.ts"
-import { type Call, lane, type LaneLimits, type Packed } from "./http-lane.ts"
-import type { CoarseTimer } from "./http-timer.ts"
+} from "../../protocol/batch.ts"
+import { paths } from "../../protocol/paths.ts"
+import type { HttpClient, HttpReply } from "./client.ts"
+import { type Verdict, verdictOfProblem, verdictOfReply, verdictOfRubbish } from "./errors.ts"
+import { type Call, lane, type LaneLimits, type Packed } from "./lane.ts"
+import type { CoarseTimer } from "../shared/timer.ts"
 
 /** Sends operations. */
 export interface Batches {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
-import { fakeClock } from "../testing/fake-clock.ts"
-import { coarseTimer } from "./http-timer.ts"
+import { fakeClock } from "../../testing/fake-clock.ts"
+import { coarseTimer } from "./timer.ts"
 
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 

@@ -1,26 +1,26 @@
 // The five verbs on an open SQLite connection.
 //
-// Calls of one tick share a transaction (./sqlite-turns.ts): reads one that sees a single moment, writes one `BEGIN IMMEDIATE`
+// Calls of one tick share a transaction (./turns.ts): reads one that sees a single moment, writes one `BEGIN IMMEDIATE`
 // that does them in order, each seeing those before it. Conditions are decided inside it, in JavaScript, on the record that
 // stands there: one lookup more than a condition in SQL, and in return one rule for every verb and one text to check. A
 // transaction in which a statement fails is undone, and its calls are taken one by one, so that a page that is damaged or can't be
 // read does not fail the sessions of others; one whose COMMIT fails rejects every call of it.
 //
-// A damaged record (./sqlite-record.ts) counts as absent and is reported: it can be replaced and deleted like one that expired.
+// A damaged record (./record.ts) counts as absent and is reported: it can be replaced and deleted like one that expired.
 // Expired entries are swept in small batches by an index, started by writes and by one coarse timer that holds no process.
 //
 // Rejected: a transaction a call (55 µs instead of 11), a thread (a hop costs more than a read), rowids and an index on the
 // key (the key twice on disk), LMDB (a damaged file ends the process).
 
-import { checkedStore } from "../core/checked-store.ts"
-import type { Clock } from "../core/clock.ts"
-import { type CheckedQuery, cursorKey, isOther, isOver, refusal, written } from "../core/contract.ts"
-import type { DeleteOutcome, Entry, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
-import type { CoatcheckError } from "../errors.ts"
-import { commitFailure, isLocked, type SqliteDatabase, storeFailure } from "./sqlite-driver.ts"
-import { listing } from "./sqlite-listing.ts"
-import { packRecord, sweepSecond, unpackRecord } from "./sqlite-record.ts"
-import { type Call, turns } from "./sqlite-turns.ts"
+import { checkedStore } from "../../core/checked-store.ts"
+import type { Clock } from "../../core/clock.ts"
+import { type CheckedQuery, cursorKey, isOther, isOver, refusal, written } from "../../core/contract.ts"
+import type { DeleteOutcome, Entry, Outcome, Page, Report, SetOptions, Store } from "../../core/store.ts"
+import type { CoatcheckError } from "../../errors.ts"
+import { commitFailure, isLocked, type SqliteDatabase, storeFailure } from "./driver.ts"
+import { listing } from "./listing.ts"
+import { packRecord, sweepSecond, unpackRecord } from "./record.ts"
+import { type Call, turns } from "./turns.ts"
 
 /** `info.name` of the store. */
 export const SQLITE = "sqlite"
@@ -43,7 +43,7 @@ export interface SqliteSettings {
   readonly maxValueBytes: number
 }
 
-/** The store on a connection of ./sqlite-file.ts, which is its own from now on: `close` closes it. */
+/** The store on a connection of ./file.ts, which is its own from now on: `close` closes it. */
 export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueBytes }: SqliteSettings): Store {
   const begin = db.prepare("BEGIN")
   const beginWrite = db.prepare("BEGIN IMMEDIATE")

@@ -1,9 +1,9 @@
 // Calls that are a request of their own: listings, and everything on the classic wire.
 
-import type { CoatcheckError } from "../errors.ts"
-import type { HttpClient, HttpReply, HttpRequest } from "./http-client.ts"
-import { type Call, lane, type LaneLimits } from "./http-lane.ts"
-import type { CoarseTimer } from "./http-timer.ts"
+import type { CoatcheckError } from "../../errors.ts"
+import type { HttpClient, HttpReply, HttpRequest } from "./client.ts"
+import { type Call, lane, type LaneLimits } from "./lane.ts"
+import type { CoarseTimer } from "../shared/timer.ts"
 
 /** Sends single requests, within the lane's bounds. */
 export interface Requests {

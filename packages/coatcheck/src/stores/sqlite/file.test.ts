@@ -4,11 +4,11 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import type { StoreReport } from "../core/store.ts"
-import { fakeClock } from "../testing/fake-clock.ts"
-import { loadSqlite, type OpenDatabase } from "./sqlite-driver.ts"
-import { sqliteStore } from "./sqlite.ts"
-import { openFile } from "./sqlite-file.ts"
+import type { StoreReport } from "../../core/store.ts"
+import { fakeClock } from "../../testing/fake-clock.ts"
+import { loadSqlite, type OpenDatabase } from "./driver.ts"
+import { sqliteStore } from "../sqlite.ts"
+import { openFile } from "./file.ts"
 
 let folder = ""
 let open: OpenDatabase
@@ -247,7 +247,7 @@ describe("a file that can't be written", () => {
   const asNobody = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}
   async function openElsewhere(path: string): Promise<string> {
     const program = `
-      import { sqliteStore } from ${JSON.stringify(new URL("sqlite.ts", import.meta.url).href)}
+      import { sqliteStore } from ${JSON.stringify(new URL("../sqlite.ts", import.meta.url).href)}
       const error = await sqliteStore(process.argv[1]).then(() => ({ code: "opened" }), (caught) => caught)
       console.log(JSON.stringify({ code: error.code, message: error.message }))`
     const node = ["--conditions=@coatcheck/source", "--import", "tsx", "--input-type=module", "-e", program, path]

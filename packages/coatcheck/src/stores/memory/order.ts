@@ -7,7 +7,7 @@
 // because the first listing would then block for as long as the whole store takes to sort; a balanced tree because it keeps
 // four objects where this keeps one pointer.
 
-import { compareBytes } from "../core/contract.ts"
+import { compareBytes } from "../../core/contract.ts"
 
 const RUN = 512
 const surrogate = /[\ud800-\udfff]/

@@ -5,7 +5,7 @@
 // Turns are counted, times are not compared: a machine's clock that is put forward ends no call, and one that is put back keeps
 // none open. A process that was asleep or busy gets its turns late, and with them the answers that came meanwhile.
 
-import type { Clock } from "../core/clock.ts"
+import type { Clock } from "../../core/clock.ts"
 
 /** The timer of one store. */
 export interface CoarseTimer {

@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { expect, it } from "vitest"
-import { type Ending, ends } from "./memory-ends.ts"
+import { type Ending, ends } from "./ends.ts"
 
 it("X3: what is due comes out earliest first, wherever ends were moved, cleared and taken out before", () => {
   const step = fc.tuple(fc.nat({ max: 15 }), fc.option(fc.nat({ max: 40 })), fc.boolean())

@@ -3,11 +3,11 @@
 // pattern, and it is read in the order of the table, which is the order of bytes; an owner's index has the same order inside.
 // Rows are taken a few at a time and not by an iterator, which would hold its read transaction open if it were left early.
 
-import type { CheckedQuery } from "../core/contract.ts"
-import { cursorAt, isOver } from "../core/contract.ts"
-import type { Entry, Page } from "../core/store.ts"
-import type { SqliteDatabase } from "./sqlite-driver.ts"
-import { unpackRecord } from "./sqlite-record.ts"
+import type { CheckedQuery } from "../../core/contract.ts"
+import { cursorAt, isOver } from "../../core/contract.ts"
+import type { Entry, Page } from "../../core/store.ts"
+import type { SqliteDatabase } from "./driver.ts"
+import { unpackRecord } from "./record.ts"
 
 /** A page ends early after so many characters, so that a thousand long values do not fill the memory. */
 const PAGE_CHARACTERS = 8_388_608

@@ -8,7 +8,7 @@
 import * as http from "node:http"
 import * as https from "node:https"
 import { isUtf8 } from "node:buffer"
-import type { HttpAddress } from "./http-address.ts"
+import type { HttpAddress } from "./address.ts"
 
 /** What is asked. */
 export interface HttpRequest {

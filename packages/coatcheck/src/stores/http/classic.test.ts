@@ -2,8 +2,8 @@ import { once } from "node:events"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { describe, expect, it, onTestFinished } from "vitest"
-import type { Store } from "../core/store.ts"
-import { httpStore } from "./http.ts"
+import type { Store } from "../../core/store.ts"
+import { httpStore } from "../http.ts"
 
 interface OldService {
   readonly url: string

@@ -6,19 +6,19 @@
 // Reading first and writing after, to imitate conditions, was rejected: it looks safe in every test and loses updates in use.
 // A version here is a hash of the value. It tells that something changed; it does come back when a value does.
 
-import { checkedStore } from "../core/checked-store.ts"
-import { type CheckedQuery, checkKey, closedError, cursorKey, pageOfAll } from "../core/contract.ts"
-import { randomText, sha256 } from "../core/crypto.ts"
-import type { DeleteOutcome, Entry, Outcome, Page, SetOptions, Store } from "../core/store.ts"
-import { CoatcheckError } from "../errors.ts"
-import { headers } from "../protocol/headers.ts"
-import { elements, jsonText, members, ownText, quote, readString } from "../protocol/json.ts"
-import { keyPath } from "../protocol/paths.ts"
-import type { HttpAddress, HttpSettings } from "./http-address.ts"
-import { httpClient, type HttpReply } from "./http-client.ts"
-import { type Verdict, verdictOfReply, verdictOfRubbish } from "./http-errors.ts"
-import { requests } from "./http-requests.ts"
-import { coarseTimer } from "./http-timer.ts"
+import { checkedStore } from "../../core/checked-store.ts"
+import { type CheckedQuery, checkKey, closedError, cursorKey, pageOfAll } from "../../core/contract.ts"
+import { randomText, sha256 } from "../../core/crypto.ts"
+import type { DeleteOutcome, Entry, Outcome, Page, SetOptions, Store } from "../../core/store.ts"
+import { CoatcheckError } from "../../errors.ts"
+import { headers } from "../../protocol/headers.ts"
+import { elements, jsonText, members, ownText, quote, readString } from "../../protocol/json.ts"
+import { keyPath } from "../../protocol/paths.ts"
+import type { HttpAddress, HttpSettings } from "./address.ts"
+import { httpClient, type HttpReply } from "./client.ts"
+import { type Verdict, verdictOfReply, verdictOfRubbish } from "./errors.ts"
+import { requests } from "./requests.ts"
+import { coarseTimer } from "../shared/timer.ts"
 
 const NAME = "http"
 /** A list of every key of a service comes in one reply. */

@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { packRecord, sweepSecond, unpackRecord } from "./sqlite-record.ts"
+import { packRecord, sweepSecond, unpackRecord } from "./record.ts"
 
 const text = fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 })
 const entry = fc.record({

@@ -1,7 +1,7 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { compareBytes } from "../core/contract.ts"
-import { addKey, countOf, orderedKeys, pageOf, removeKey } from "./memory-order.ts"
+import { compareBytes } from "../../core/contract.ts"
+import { addKey, countOf, orderedKeys, pageOf, removeKey } from "./order.ts"
 
 const key = fc.string({ unit: "binary", minLength: 1, maxLength: 6 })
 const near = fc.constantFrom("a", "a\ue000", "a\uffff", "a\u{10000}", "a\u{10ffff}", "a\ud7ff", "a\ud7ff\u{10000}", "b")

@@ -2,7 +2,7 @@
 // credentials, which from here on are a header field and appear in no message. Mistakes are TypeErrors when the store is made; an
 // unknown parameter is one of them, because a mistyped `lossy` or `wire` would change what is promised.
 
-import type { Clock } from "../core/clock.ts"
+import type { Clock } from "../../core/clock.ts"
 
 /** Where a service is and how it is spoken to. */
 export interface HttpAddress {
