@@ -13,6 +13,9 @@ const needed = [
   { program: "http", debian: "httpie", why: "tests run the README's HTTPie lines" },
   { program: "curl", debian: "curl", why: "tests run the README's curl lines" },
   { program: "foreman", debian: "ruby-foreman", why: "tests start the Procfile" },
+  { program: "redis-server", debian: "redis-server", why: "tests run the redis store against it" },
+  { program: "redis-cli", debian: "redis-tools", why: "tests make clusters with it" },
+  { program: "openssl", debian: "openssl", why: "tests serve TLS" },
 ]
 
 const root = join(import.meta.dirname, "..")
