@@ -16,6 +16,8 @@ import {
 import { memoryStore } from "coatcheck/memory"
 import { type FakeClock, type FaultyStore, fakeClock, faultyStore } from "coatcheck/testing"
 
+export { seededRandom as seeded } from "coatcheck/testing"
+
 /** One request under way. */
 export interface Visit<Data extends object> {
   readonly session: Session<Data>
@@ -171,15 +173,4 @@ export function thenable(then: unknown): object {
   const made = {}
   Reflect.set(made, "then", then)
   return made
-}
-
-/** A generator of numbers in [0, 1) from a seed (mulberry32): the same seed gives the same run. */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
-  }
 }

@@ -11,6 +11,7 @@ export type {
 export { adapterCases } from "./adapter-suite.ts"
 export { type CookieJar, cookieJar, type JarCookie } from "./cookie-jar.ts"
 export { type FakeClock, fakeClock } from "./fake-clock.ts"
+export { type Direction, type FaultCounts, type FaultProxy, faultProxy } from "./fault-proxy.ts"
 export {
   type Fault,
   type FaultPosition,
@@ -19,5 +20,6 @@ export {
   type StoreCall,
   type StoreVerb,
 } from "./faulty-store.ts"
+export { seededRandom } from "./seeded-random.ts"
 export type { StoreCase, StoreHarness, StoreSetup } from "./store-case.ts"
 export { storeCases } from "./store-suite.ts"
