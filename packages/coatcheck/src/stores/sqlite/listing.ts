@@ -6,6 +6,7 @@
 import type { CheckedQuery } from "../../core/contract.ts"
 import { cursorAt, isOver } from "../../core/contract.ts"
 import type { Entry, Page } from "../../core/store.ts"
+import { behind, keyRange } from "../shared/key-range.ts"
 import type { SqliteDatabase } from "./driver.ts"
 import { unpackRecord } from "./record.ts"
 
@@ -74,24 +75,7 @@ export function listing(db: SqliteDatabase, onDamaged: (key: string, now: number
   return { page, count }
 }
 
-/** From which text on (included) and up to which (excluded) the keys of a page lie. */
 function rangeOf(prefix: string, after: string | null): [string, string | Uint8Array] {
-  const from = after === null ? prefix : behind(after)
-  return [Buffer.compare(Buffer.from(from), Buffer.from(prefix)) < 0 ? prefix : from, prefixEnd(prefix)]
-}
-
-/** The next text after a key: no key has a control character, so no key lies in between. */
-function behind(key: string): string {
-  return `${key}\u0001`
-}
-
-/** The first text in byte order that comes after every text with this prefix. */
-function prefixEnd(prefix: string): string | Uint8Array {
-  const points = Array.from(prefix)
-  for (let last = points.pop(); last !== undefined; last = points.pop()) {
-    const point = last.codePointAt(0) as number // each has one
-    if (point === 0x10ffff) continue
-    return points.join("") + String.fromCodePoint(point === 0xd7ff ? 0xe000 : point + 1)
-  }
-  return AFTER_ALL
+  const { from, to } = keyRange(prefix, after)
+  return [from, to ?? AFTER_ALL]
 }
