@@ -25,6 +25,7 @@ export { createSessions, type Json, type OnlyJson, type Sessions, type SessionsO
 export {
   type DeleteOutcome,
   type Entry,
+  type GetOptions,
   type ListQuery,
   limits,
   type Outcome,

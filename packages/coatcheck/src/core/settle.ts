@@ -51,7 +51,7 @@ function isUnknown(error: unknown): error is CoatcheckError {
 // A failed look says nothing of what happened: the first error is the one to tell.
 async function look(store: Store, key: string, unknown: CoatcheckError): Promise<Entry | null> {
   try {
-    return await store.get(key)
+    return await store.get(key, { fresh: true })
   } catch {
     throw unknown
   }

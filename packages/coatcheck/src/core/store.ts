@@ -14,6 +14,12 @@
 //   What the engine does about expiry (TTL, sweeps) only removes rubbish. No read removes what it finds expired.
 // - `touch` changes the end and nothing else: it keeps value, version and owner, and never creates.
 // - Options left out of a `set` keep what the entry had (a new entry has neither end nor owner); `null` clears.
+// - A store may answer a `get` from a copy nearby, which may be behind by as much as that store states. With `fresh: true` it is
+//   read where writes are decided, and every write that was acknowledged before is seen. Conditions are never decided by a copy.
+// - `watch` tells every change of every key that somebody else makes (another handle, another process), soon after it was
+//   acknowledged, whether the key was ever read here or not; this handle's own writes may be told too. null: changes may have gone
+//   by unseen. It is told when the channel breaks, while it is down from time to time, and when it stands again. Ends that come
+//   are not told: every entry carries its own.
 // - Every call ends within its deadline (1 s by default for stores that wait for others), one way or the other.
 // - A key is 1 to 512 bytes of UTF-8 without control characters or lone surrogates; a value is JSON text of at most 1 MiB (by
 //   default). Anything else is a CoatcheckError `invalid` or `too-large`, and nothing is stored. `..`, `*`, `{x}`, `a/b`
@@ -55,6 +61,12 @@ export interface SetOptions {
   readonly owner?: string | null
 }
 
+/** Of `get`: how new the answer must be. */
+export interface GetOptions {
+  /** true: not from a copy nearby, which may be behind. Default false. A store that keeps no copies has nothing else to give. */
+  readonly fresh?: boolean
+}
+
 /** Which entries a page holds, and how many. */
 export interface ListQuery {
   /** Only keys that begin with this text, literally. */
@@ -94,7 +106,7 @@ export interface StoreInfo {
 export interface Store {
   readonly info: StoreInfo
   /** The entry, or null when it is absent, expired or damaged. */
-  get(key: string): Promise<Entry | null>
+  get(key: string, options?: GetOptions): Promise<Entry | null>
   /** Writes the value, if the condition holds. */
   set(key: string, value: string, options?: SetOptions): Promise<Outcome>
   /** Moves the end, if the entry is there (and has that version); keeps the version. `current: null`: it is absent. */
@@ -105,7 +117,7 @@ export interface Store {
   list(query?: ListQuery): Promise<Page>
   /** How many; may be an estimate; null: this store can't tell. */
   count?(query?: { readonly prefix?: string; readonly owner?: string }): Promise<number | null>
-  /** Calls back with a key that changed, or null: anything may have. Returns the way to stop. */
+  /** Calls back with a key that somebody else has changed, or null: anything may have. Returns the way to stop. */
   watch?(onChange: (key: string | null) => void): () => void
   /** Ends calls under way (they finish or reject), releases files and sockets. Calls after it reject with `closed`. Twice is fine. */
   close(): Promise<void>

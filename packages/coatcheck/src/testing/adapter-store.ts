@@ -49,7 +49,7 @@ export function trialStore(store: Store): TrialStore {
 
   return {
     info: store.info,
-    get: (key) => tried("get", () => store.get(key)),
+    get: (key, options) => tried("get", () => store.get(key, options)),
     set: (key, value, options) => tried("set", () => store.set(key, value, options)),
     touch: (key, expiresAt, options) => tried("touch", () => store.touch(key, expiresAt, options)),
     delete: (key, options) => tried("delete", () => store.delete(key, options)),

@@ -169,7 +169,7 @@ export function faultyStore(inner: Store, plan: (call: StoreCall) => Fault | und
   const { watch, count } = inner
   const store: Store = {
     info: inner.info,
-    get: (key): Promise<Entry | null> => call("get", key, () => inner.get(key)),
+    get: (key, options): Promise<Entry | null> => call("get", key, () => inner.get(key, options)),
     set: (key, value, options?: SetOptions): Promise<Outcome> => call("set", key, () => inner.set(key, value, options)),
     touch: (key, expiresAt, options): Promise<Outcome> =>
       call("touch", key, () => inner.touch(key, expiresAt, options)),

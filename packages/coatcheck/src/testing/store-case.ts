@@ -2,7 +2,15 @@
 // contract; it knows no test runner. Every case gets a store of its own, a clock that it moves, and what the store reported.
 
 import assert from "node:assert/strict"
-import { limits, type Entry, type Outcome, type Report, type Store, type StoreReport } from "../core/store.ts"
+import {
+  limits,
+  type Entry,
+  type GetOptions,
+  type Outcome,
+  type Report,
+  type Store,
+  type StoreReport,
+} from "../core/store.ts"
 import { CoatcheckError, type ErrorCode } from "../errors.ts"
 import { type FakeClock, fakeClock } from "./fake-clock.ts"
 
@@ -101,8 +109,8 @@ export async function put(store: Store, ...call: Parameters<Store["set"]>): Prom
 }
 
 /** The entry under a key that must be there. */
-export async function entryAt(store: Store, key: string): Promise<Entry> {
-  const entry = await store.get(key)
+export async function entryAt(store: Store, key: string, options?: GetOptions): Promise<Entry> {
+  const entry = await store.get(key, options)
   assert.ok(entry !== null, "the entry should be there")
   return entry
 }
