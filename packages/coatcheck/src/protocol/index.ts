@@ -17,6 +17,17 @@ export {
 } from "./batch.ts"
 export { formatEntry, formatPage, parsePage, readEntry } from "./entry.ts"
 export {
+  eventReader,
+  eventsPath,
+  eventsType,
+  formatChange,
+  formatOpening,
+  heartbeat,
+  type Opening,
+  parseEventsQuery,
+  type StreamEvent,
+} from "./events.ts"
+export {
   type EntityTag,
   formatOwner,
   formatTag,

@@ -20,6 +20,7 @@ import { type HttpAddress, httpAddress, type HttpSettings } from "./http/address
 import { batches, readDelete, readGet, readOutcome } from "./http/batches.ts"
 import { classicStore } from "./http/classic.ts"
 import { httpClient, type HttpReply } from "./http/client.ts"
+import { eventChannel } from "./http/events.ts"
 import { verdictOfReply, verdictOfRubbish } from "./http/errors.ts"
 import { requests } from "./http/requests.ts"
 import { coarseTimer } from "./shared/timer.ts"
@@ -30,7 +31,7 @@ export interface HttpStoreOptions {
   readonly token?: string
   /** Default: the machine's clock. */
   readonly clock?: Clock
-  /** Told when the token will travel unencrypted to another machine. Default: a line on stderr. */
+  /** Told when the token will travel unencrypted to another machine, and when changes can't be watched as they should. Default: a line on stderr. */
   readonly report?: Report
   /** How long a call may take, waiting in the queue included. Default "1s". */
   readonly deadline?: Duration
@@ -78,16 +79,17 @@ export function httpStore(url: string, options: HttpStoreOptions = {}): Store {
   if (address.authorization !== null && !address.secure && !isLoopback(address.host)) {
     report({ store: NAME, kind: "warning", message: "The token travels unencrypted to another machine: use https" })
   }
-  return address.wire === "classic" ? classicStore(address, settings) : strictStore(address, settings)
+  return address.wire === "classic" ? classicStore(address, settings) : strictStore(address, settings, report)
 }
 
-function strictStore(address: HttpAddress, settings: HttpSettings): Store {
+function strictStore(address: HttpAddress, settings: HttpSettings, report: Report): Store {
   const { clock, maxValueBytes, inFlight, maxQueued } = settings
   const where = address.origin
   const client = httpClient(address, inFlight + LISTINGS)
   const timer = coarseTimer(clock, settings.deadline)
   const operations = batches(client, where, timer, { inFlight, maxQueued }, clock, maxValueBytes)
   const listings = requests(client, where, timer, { inFlight: LISTINGS, maxQueued })
+  const events = eventChannel(address, settings.deadline, report)
 
   async function list({ prefix, owner, cursor, limit, values }: CheckedQuery): Promise<Page> {
     const sentAt = clock.now()
@@ -126,7 +128,9 @@ function strictStore(address: HttpAddress, settings: HttpSettings): Store {
       operations.call({ op: "touch", key, expiresAt, version }, readOutcome(key, version)),
     delete: (key, version) => operations.call({ op: "delete", key, version }, readDelete(key)),
     list,
+    watch: events.watch,
     async close() {
+      events.close()
       await Promise.all([operations.idle(), listings.idle()])
       client.close()
     },

@@ -59,8 +59,8 @@ export function sendEmpty(call: Call, status: 201 | 204 | 304, more: Fields = no
 }
 
 /** Begins an answer of unknown length; the caller writes and ends it. */
-export function beginStream(call: Call, type: string): void {
-  begin(call, 200, ["Content-Type", type, ...careful])
+export function beginStream(call: Call, type: string, more: Fields = none): void {
+  begin(call, 200, ["Content-Type", type, ...careful, ...more])
 }
 
 function begin(call: Call, status: number, fields: string[]): void {

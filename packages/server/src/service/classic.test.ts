@@ -323,7 +323,7 @@ describe("reading and deleting", () => {
     expect((await ask("GET", "/-/v1/records/-%2Fhealth")).text).toBe("1")
     expect((await ask("GET", "/-/health")).json).toEqual({ status: "ok" })
     expect((await ask("GET", "//-/health")).text).toBe('{"-/health":1}')
-    for (const path of ["/-/metrics", "/-/console", "/-/console/x", "/-/openapi.json", "/-/v1", "/-/v1/events"]) {
+    for (const path of ["/-/metrics", "/-/console", "/-/console/x", "/-/openapi.json", "/-/v1", "/-/v1/event"]) {
       const answer = await ask("GET", path)
       expect([answer.status, answer.headers["content-type"]], path).toEqual([404, "application/problem+json"])
     }

@@ -148,6 +148,7 @@ async function drain(
   setting.draining = true
   setting.log?.debug?.({ connections: sockets.size }, "draining")
   const stopped = Promise.all(servers.map(stopAccepting))
+  setting.changes.end()
   for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
   const timer = setTimeout(() => {
     setting.log?.warn({ connections: sockets.size }, "cutting what is left at the deadline")

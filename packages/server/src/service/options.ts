@@ -3,6 +3,7 @@
 
 import type { Clock, Store } from "coatcheck"
 import { batchLimits } from "coatcheck/protocol"
+import { type Changes, changesOf, type ServedStore } from "./changes.ts"
 import { type HostRule, hostRule } from "./hosts.ts"
 import { parseTokens, type Token } from "./tokens.ts"
 
@@ -41,6 +42,12 @@ export interface ServiceLimits {
   readonly connections: number
   /** Milliseconds that the store may take to answer `/-/ready`. Default 500. */
   readonly readyMs: number
+  /** Streams of changes at once; one more is answered by 503. Default 1,000. */
+  readonly listeners: number
+  /** Bytes of changes that may wait for a client that takes them too slowly, before it is cut off. Default 256 KiB. */
+  readonly eventBytes: number
+  /** Milliseconds after which a stream of changes says something, if only that it lives. Default 1,000. */
+  readonly heartbeatMs: number
 }
 
 /** The limits where nothing else is said. */
@@ -56,6 +63,9 @@ export const defaultLimits: ServiceLimits = {
   requestsPerSocket: 10_000,
   connections: 10_000,
   readyMs: 500,
+  listeners: 1_000,
+  eventBytes: 262_144,
+  heartbeatMs: 1_000,
 }
 
 /** What `createService` can be told. */
@@ -84,7 +94,9 @@ export interface ListenOptions {
 
 /** What everything in one service shares. */
 export interface Setting {
-  readonly store: Store
+  /** Tells its changes. */
+  readonly store: ServedStore
+  readonly changes: Changes
   readonly limits: ServiceLimits
   /** null: anybody may do anything. */
   readonly tokens: readonly Token[] | null
@@ -106,10 +118,13 @@ export interface Setting {
  */
 export function settle(store: Store, options: ServiceOptions): Setting {
   checkNames("createService", options, optionNames)
-  const { tokens, allowHosts, limits, log, clock } = options
+  const { tokens, allowHosts, log, clock } = options
+  const limits = checkLimits(options.limits)
+  const changes = changesOf(store, limits.heartbeatMs)
   return {
-    store,
-    limits: checkLimits(limits),
+    store: changes.store,
+    changes,
+    limits,
     tokens: tokens === undefined ? null : parseTokens(tokens),
     allowed: hostRule(allowHosts),
     log,
@@ -148,6 +163,8 @@ function checkLimits(limits: Partial<ServiceLimits> = {}): ServiceLimits {
     if (!Number.isSafeInteger(value) || value < 1) throw new TypeError(`limits.${name} must be a whole number above 0`)
   }
   const settled = { ...defaultLimits, ...limits }
-  if (settled.headersMs > settled.requestMs) throw new TypeError("limits.headersMs must not be above limits.requestMs")
+  for (const name of ["headersMs", "heartbeatMs"] as const) {
+    if (settled[name] > settled.requestMs) throw new TypeError(`limits.${name} must not be above limits.requestMs`)
+  }
   return settled
 }

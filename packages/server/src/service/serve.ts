@@ -12,6 +12,7 @@ import { plainProblem, type Problem, type Route, route } from "coatcheck/protoco
 import { batch } from "./batch.ts"
 import { type Call, sendEmpty, sendProblem } from "./call.ts"
 import { classicKey, classicRoot } from "./classic.ts"
+import { events } from "./events.ts"
 import { allMethods, sendAllowed, sendFailure, sendNotFound } from "./failure.ts"
 import { health, ready } from "./health.ts"
 import { originForm, type Refusal, refuse } from "./hosts.ts"
@@ -151,6 +152,8 @@ function dispatch(call: Call): void | Promise<void> {
       return records(call)
     case "batch":
       return batch(call)
+    case "events":
+      return events(call)
     case "health":
       return health(call)
     case "ready":

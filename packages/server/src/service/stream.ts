@@ -2,9 +2,10 @@
 // taken it. A client that takes nothing is cut by the connection's time-out, and a store that fails half-way cuts the
 // connection too, since an answer that ends early must not look complete.
 
-import { limits, type ListQuery, type Page, type Store } from "coatcheck"
+import { limits, type ListQuery, type Page } from "coatcheck"
 import { gone } from "./body.ts"
 import type { Call } from "./call.ts"
+import type { ServedStore } from "./changes.ts"
 
 const pageBytes = 1_048_576
 const firstPage = 16 // nothing is known of the values yet
@@ -13,7 +14,7 @@ const firstPage = 16 // nothing is known of the values yet
  * The pages of a whole listing, each asked for when the one before was used. Where values are asked for, a page is made as long as
  * fits into about a megabyte by what the values so far took: neither a million small records nor a thousand large ones fill memory.
  */
-export async function* pages(store: Store, query: ListQuery): AsyncGenerator<Page, void, void> {
+export async function* pages(store: ServedStore, query: ListQuery): AsyncGenerator<Page, void, void> {
   let limit: number = query.values === false ? limits.page : firstPage
   let cursor = query.cursor
   for (;;) {
