@@ -1,7 +1,8 @@
 // What a store does around its verbs, the same in every store, once: bad arguments are refused before anything happens, what was
 // left out is filled in, a closed store rejects, and whatever is thrown rejects the promise. Left to the author are the verbs
 // themselves, which may rely on what they are given. There is one promise a call, as there is without this: a verb that knows
-// its answer at once returns it plainly.
+// its answer at once returns it plainly, and a verb's own promise is handed on as it is. (An async function around it would make
+// two more and wait three turns for them, which is why the four verbs of a request are none.)
 //
 // Rejected: a base class (a store is closures over its connection, not a subject with state to inherit), and an engine of smaller
 // parts, such as read, compare and write, which is shorter still for a map but can't say what one SQL statement or one request does.
@@ -20,7 +21,8 @@ import {
 /** A store's verbs, for `checkedStore`: those of `Store`, with arguments that are in order, answering now or by a promise. */
 export interface StoreVerbs {
   readonly info: Store["info"]
-  get(key: string): Entry | null | Promise<Entry | null>
+  /** `fresh`: not from a copy nearby. */
+  get(key: string, fresh: boolean): Entry | null | Promise<Entry | null>
   set(key: string, value: string, options: SetOptions): Outcome | Promise<Outcome>
   /** `version`: the one that it is for; undefined: any. */
   touch(key: string, expiresAt: number | null, version: string | undefined): Outcome | Promise<Outcome>
@@ -52,25 +54,41 @@ export function checkedStore(verbs: StoreVerbs, maxValueBytes: number = limits.v
 
   return {
     info,
-    async get(key) {
-      checkKey(key)
-      open()
-      return verbs.get(key)
+    get(key, options) {
+      try {
+        checkKey(key)
+        open()
+        return Promise.resolve(verbs.get(key, options?.fresh === true))
+      } catch (error) {
+        return rejected(error)
+      }
     },
-    async set(key, value, options = {}) {
-      checkSet(key, value, options, maxValueBytes)
-      open()
-      return verbs.set(key, value, options)
+    set(key, value, options = {}) {
+      try {
+        checkSet(key, value, options, maxValueBytes)
+        open()
+        return Promise.resolve(verbs.set(key, value, options))
+      } catch (error) {
+        return rejected(error)
+      }
     },
-    async touch(key, expiresAt, options) {
-      checkTouch(key, expiresAt, options)
-      open()
-      return verbs.touch(key, expiresAt, options?.version)
+    touch(key, expiresAt, options) {
+      try {
+        checkTouch(key, expiresAt, options)
+        open()
+        return Promise.resolve(verbs.touch(key, expiresAt, options?.version))
+      } catch (error) {
+        return rejected(error)
+      }
     },
-    async delete(key, options) {
-      checkDelete(key, options)
-      open()
-      return verbs.delete(key, options?.version)
+    delete(key, options) {
+      try {
+        checkDelete(key, options)
+        open()
+        return Promise.resolve(verbs.delete(key, options?.version))
+      } catch (error) {
+        return rejected(error)
+      }
     },
     async list(query) {
       const asked = checkQuery(query)
@@ -87,4 +105,9 @@ export function checkedStore(verbs: StoreVerbs, maxValueBytes: number = limits.v
     ...(verbs.watch !== undefined && { watch: verbs.watch.bind(verbs) }),
     close: () => (closing ??= close()),
   }
+}
+
+/** A promise that rejects with whatever was thrown. */
+async function rejected(error: unknown): Promise<never> {
+  throw error
 }

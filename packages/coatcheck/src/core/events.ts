@@ -38,12 +38,12 @@ export type SessionEvent =
 /** The hook's type. What it returns is ignored. */
 export type OnEvent = (event: SessionEvent) => unknown
 
-/** A function that tells the hook, and survives it. */
-export function teller(
-  onEvent: OnEvent | undefined,
-  complain: (message: string) => void,
-): (event: SessionEvent) => void {
-  if (!onEvent) return () => {}
+/** Tells the hook, and survives it. null: nobody listens, so that no event needs to be made. */
+export type Tell = ((event: SessionEvent) => void) | null
+
+/** A function that tells the hook, and survives it; null without a hook. */
+export function teller(onEvent: OnEvent | undefined, complain: (message: string) => void): Tell {
+  if (!onEvent) return null
   const failed = () => complain("coatcheck: the onEvent hook failed; sessions go on without it")
   return (event) => {
     try {

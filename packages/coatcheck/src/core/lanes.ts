@@ -58,6 +58,8 @@ interface Waiting {
 
 interface Lane {
   newest: Entry | null | undefined
+  /** What `newest` says comes from the store in this very lane, not from a caller's memory. */
+  isFresh: boolean
   waiting: Waiting[]
 }
 
@@ -78,17 +80,49 @@ export function createLanes({ store, clock, random, deadline }: LaneSettings): L
   const lanes = new Map<string, Lane>()
 
   function submit(key: string, known: Entry | null | undefined, change: Change): Promise<Entry> {
+    const until = clock.now() + deadline
+    const busy = lanes.get(key)
+    if (busy) return wait(busy, change, until)
+    const lane: Lane = { newest: known, isFresh: false, waiting: [] }
+    lanes.set(key, lane)
+    if (known) return alone(key, lane, known, change, until)
+    const written = wait(lane, change, until)
+    void drain(key, lane)
+    return written
+  }
+
+  function wait(lane: Lane, change: Change, until: number): Promise<Entry> {
     return new Promise((resolve, reject) => {
-      const waiting = { change, until: clock.now() + deadline, resolve, reject }
-      const busy = lanes.get(key)
-      if (busy) {
-        busy.waiting.push(waiting)
-        return
-      }
-      const lane: Lane = { newest: known, waiting: [waiting] }
-      lanes.set(key, lane)
-      void drain(key, lane)
+      lane.waiting.push({ change, until, resolve, reject })
     })
+  }
+
+  // The usual case, and a short way for it: one change, on an entry that nobody has replaced since its caller read it. Whatever
+  // else the store answers, it goes the long way, before those that have come meanwhile.
+  async function alone(key: string, lane: Lane, known: Entry, change: Change, until: number): Promise<Entry> {
+    let again: Promise<Entry> | null = null
+    try {
+      const text = change.apply(known.value)
+      const end = change.end(known)
+      if (text !== known.value || end !== undefined) {
+        const outcome = await write(key, known, text, end)
+        if ("landed" in outcome) {
+          lane.newest = outcome.landed
+          return outcome.landed
+        }
+        lane.newest = outcome.stands
+        lane.isFresh = true
+      } else lane.newest = undefined
+      const others = lane.waiting
+      lane.waiting = []
+      again = wait(lane, change, until)
+      if (lane.isFresh) lane.waiting = dropLate(lane.waiting, lane.newest ?? null)
+      lane.waiting.push(...others)
+    } finally {
+      if (lane.waiting.length > 0) void drain(key, lane)
+      else lanes.delete(key)
+    }
+    return again
   }
 
   async function drain(key: string, lane: Lane): Promise<void> {
@@ -107,10 +141,11 @@ export function createLanes({ store, clock, random, deadline }: LaneSettings): L
   async function writeTogether(key: string, lane: Lane, together: Waiting[]): Promise<void> {
     let left = together
     // A write that lands proves what it was built on; changes that came to nothing need a look at the store for that.
-    let looked = false
+    let looked = lane.isFresh
+    lane.isFresh = false
     for (let attempt = 0; ; attempt++) {
       if (lane.newest === undefined) {
-        lane.newest = await store.get(key)
+        lane.newest = await store.get(key, { fresh: true })
         looked = true
       }
       const current = lane.newest
@@ -177,11 +212,9 @@ export function createLanes({ store, clock, random, deadline }: LaneSettings): L
     end: number | null | undefined,
   ): Promise<Attempt> {
     const version = newVersion(random)
-    const options: SetOptions = {
-      if: current ? { version: current.version } : "absent",
-      version,
-      ...(end === undefined ? undefined : { expiresAt: end }),
-    }
+    const condition = current ? { version: current.version } : "absent"
+    const options: SetOptions =
+      end === undefined ? { if: condition, version } : { if: condition, version, expiresAt: end }
     const landed: Entry = {
       key,
       value,

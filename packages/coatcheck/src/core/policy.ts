@@ -4,7 +4,7 @@ import type { Carrier } from "./carrier.ts"
 import type { Clock } from "./clock.ts"
 import { type CookieSettings, clearCookie, cookieForm, serializeCookie } from "./cookie.ts"
 import { committedError } from "./ended.ts"
-import type { SessionEvent } from "./events.ts"
+import type { Tell } from "./events.ts"
 import type { Exchange, ReplyChange } from "./exchange.ts"
 import type { Lifetime } from "./expiry.ts"
 import type { Rules } from "./merge.ts"
@@ -16,7 +16,7 @@ export interface Policy {
   readonly lifetime: Lifetime
   readonly rules: Rules
   readonly cookie: CookieSettings
-  tell(event: SessionEvent): void
+  readonly tell: Tell
 }
 
 /** A reply that the session asks nothing of. */
@@ -42,7 +42,7 @@ export function replyWith(policy: Policy, isSecure: boolean, value: string, ends
 export function mustReachBrowser({ cookie, tell }: Policy, { secure, sent }: Exchange): void {
   if (sent) throw committedError()
   if (cookieForm(cookie, secure)) return
-  tell({ type: "refused", why: "insecure" })
+  tell?.({ type: "refused", why: "insecure" })
   clearCookie(cookie, secure) // says what is wrong, as an error
 }
 

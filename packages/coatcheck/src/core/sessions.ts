@@ -2,11 +2,11 @@
 // request costs is decided here too: no cookie of ours means no call of the store, and a request that opens no session costs
 // nothing at all, because nothing happens until `open`.
 
-import type { Carrier } from "./carrier.ts"
+import type { Carrier, Kept } from "./carrier.ts"
 import { type Clock, type Duration, milliseconds, systemClock } from "./clock.ts"
 import { type CookieOptions, cookieForm, cookieSettings, readCookies } from "./cookie.ts"
 import { type RandomSource, randomText } from "./crypto.ts"
-import { type OnEvent, type SessionEvent, teller } from "./events.ts"
+import { type OnEvent, type Tell, teller } from "./events.ts"
 import { type Exchange, exchangeOf } from "./exchange.ts"
 import { lifetime, type Preset } from "./expiry.ts"
 import { keyring } from "./keyring.ts"
@@ -14,7 +14,7 @@ import { type Rule, rulesFrom } from "./merge.ts"
 import { checkOptions } from "./options.ts"
 import type { Policy } from "./policy.ts"
 import type { SessionData } from "./record.ts"
-import { Session } from "./session.ts"
+import { foundSession, Session } from "./session.ts"
 import { signedCarrier } from "./signed-carrier.ts"
 import { type Store, storeVerbs } from "./store.ts"
 import { storeCarrier } from "./store-carrier.ts"
@@ -106,20 +106,18 @@ export function createSessions<Data extends object = SessionData>(
     tell,
   }
 
-  async function start(exchange: Exchange): Promise<Session<Data>> {
-    let session: Session<Data> | null = null
-    let isClosed = exchange.sent
-    exchange.attach({
-      commit() {
-        isClosed = true // a handler that did not wait for its session gets one that says so
-        return session?.commit() ?? { setCookie: null }
-      },
-    })
+  function start(exchange: Exchange): Promise<Session<Data>> {
+    const session = new Session<Data>(policy, exchange)
+    exchange.attach(session)
     const form = cookieForm(cookie, exchange.secure)
-    const values = form ? readCookies(exchange.cookie, form.name) : []
-    const kept = values.length > 0 ? await policy.carrier.find(values, form?.prefixed ?? false) : null
-    session = new Session<Data>(policy, exchange, kept, isClosed)
-    if (kept) tell({ type: "loaded", handle: policy.carrier.handle(kept) })
+    const values = form ? readCookies(exchange.cookie, form.name) : noValues
+    if (values.length === 0) return Promise.resolve(found(session, null))
+    return policy.carrier.find(values, form?.prefixed ?? false).then((kept) => found(session, kept))
+  }
+
+  function found(session: Session<Data>, kept: Kept | null): Session<Data> {
+    foundSession(session, kept)
+    if (kept) tell?.({ type: "loaded", handle: policy.carrier.handle(kept) })
     return session
   }
 
@@ -138,6 +136,8 @@ export function createSessions<Data extends object = SessionData>(
   }
   return sessions
 }
+
+const noValues: readonly string[] = []
 
 const optionNames = {
   store: true,
@@ -183,7 +183,7 @@ interface CarrierParts {
   readonly clock: Clock
   readonly random: RandomSource
   readonly cookieName: string
-  tell(event: SessionEvent): void
+  readonly tell: Tell
   warn(message: string): void
 }
 

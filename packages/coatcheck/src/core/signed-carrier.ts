@@ -8,7 +8,7 @@
 import type { Carrier, Kept } from "./carrier.ts"
 import type { Clock } from "./clock.ts"
 import { decode, encode, type RandomSource, sha256 } from "./crypto.ts"
-import type { RefusalReason, SessionEvent } from "./events.ts"
+import type { RefusalReason, Tell } from "./events.ts"
 import type { Keyring } from "./keyring.ts"
 import { parseRecord, recordText, type SessionRecord } from "./record.ts"
 import type { Entry } from "./store.ts"
@@ -18,7 +18,7 @@ export interface SignedCarrierSettings {
   readonly keys: Keyring
   readonly clock: Clock
   readonly random: RandomSource
-  tell(event: SessionEvent): void
+  readonly tell: Tell
 }
 
 /** A record that also carries what a key in a store would be: the name of the session. */
@@ -36,9 +36,9 @@ export function signedCarrier({ keys, clock, random, tell }: SignedCarrierSettin
     const alive = opened.filter((one): one is Kept => typeof one === "object" && !isOver(one))
     if (alive.length === 1 && alive[0]) return alive[0]
     const [first] = opened
-    if (values.length > 1) tell({ type: "refused", why: "duplicate" })
-    else if (typeof first === "string") tell({ type: "refused", why: first })
-    else if (first) tell({ type: "ended", handle: handle(first), why: "lapsed" })
+    if (values.length > 1) tell?.({ type: "refused", why: "duplicate" })
+    else if (typeof first === "string") tell?.({ type: "refused", why: first })
+    else if (first) tell?.({ type: "ended", handle: handle(first), why: "lapsed" })
     return null
   }
 

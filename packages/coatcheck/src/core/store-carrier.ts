@@ -7,7 +7,7 @@ import { CoatcheckError } from "../errors.ts"
 import type { Carrier, Fate, Kept } from "./carrier.ts"
 import type { Clock } from "./clock.ts"
 import type { RandomSource } from "./crypto.ts"
-import type { SessionEvent } from "./events.ts"
+import type { Tell } from "./events.ts"
 import { isId, keyPrefix, newId, newVersion, type RawId, storedId } from "./id.ts"
 import { type Change, createLanes } from "./lanes.ts"
 import { recordText, type SessionRecord } from "./record.ts"
@@ -23,7 +23,7 @@ export interface StoreCarrierSettings {
   readonly deadline: number
   /** Keys are the ids themselves instead of their hashes. For lessons only. */
   readonly bare: boolean
-  tell(event: SessionEvent): void
+  readonly tell: Tell
 }
 
 // 256 random bits don't collide; a random source that was replaced may.
@@ -35,21 +35,21 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
   const lanes = createLanes({ store, clock, random, deadline })
   const keyOf = (id: RawId): string => (bare ? id : keyPrefix + storedId(id))
 
-  async function find(values: readonly string[], prefixed: boolean): Promise<Kept | null> {
-    if (values.length === 1) {
-      const [value] = values as [string]
-      if (!isId(value)) return refuse("malformed")
-      const entry = await store.get(keyOf(value))
+  function find(values: readonly string[], prefixed: boolean): Promise<Kept | null> {
+    const [value] = values
+    if (value === undefined || values.length > 1) return findAmong(values, prefixed)
+    if (!isId(value)) return Promise.resolve(refuse("malformed"))
+    return store.get(keyOf(value)).then((entry) => {
       if (entry) return { cookie: value, entry }
-      tell({ type: "ended", handle: storedId(value), why: "lapsed" })
+      tell?.({ type: "ended", handle: storedId(value), why: "lapsed" })
       return null
-    }
-    return values.length === 0 ? null : findAmong(values, prefixed)
+    })
   }
 
   // A prefixed name can't be there twice in a good browser. Without a prefix, a sibling domain or another path may have set one:
   // the only one that leads to a session counts, and where two do, neither does.
   async function findAmong(values: readonly string[], prefixed: boolean): Promise<Kept | null> {
+    if (values.length === 0) return null
     if (prefixed) return refuse("duplicate")
     const ids = values.filter(isId)
     const entries = await Promise.all(ids.map((id) => store.get(keyOf(id))))
@@ -58,7 +58,7 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
   }
 
   function refuse(why: "malformed" | "duplicate"): null {
-    tell({ type: "refused", why })
+    tell?.({ type: "refused", why })
     return null
   }
 
@@ -86,8 +86,8 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
     )
   }
 
-  async function write(kept: Kept, change: Change): Promise<Kept> {
-    return { cookie: kept.cookie, entry: await lanes.submit(kept.entry.key, kept.entry, change) }
+  function write({ cookie, entry }: Kept, change: Change): Promise<Kept> {
+    return lanes.submit(entry.key, entry, change).then((written) => ({ cookie, entry: written }))
   }
 
   async function touch(kept: Kept, expiresAt: number): Promise<Fate<Kept>> {

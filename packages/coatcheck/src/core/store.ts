@@ -127,8 +127,8 @@ export interface Store {
 export interface StoreReport {
   /** `info.name` of the store. */
   readonly store: string
-  /** damaged: a record can't be read and counts as absent. skew: the clocks differ. warning: a setting promises less than you may think. background: a sweep or a flush failed and will be tried again. */
-  readonly kind: "damaged" | "skew" | "warning" | "background"
+  /** damaged: a record can't be read and counts as absent. skew: the clocks differ. warning: a setting promises less than you may think. background: a sweep or a flush failed and will be tried again. outage: the store does not answer, or answers again. */
+  readonly kind: "damaged" | "skew" | "warning" | "background" | "outage"
   /** One sentence that says what to do; no key, value, URL or secret. */
   readonly message: string
   readonly cause?: unknown
