@@ -11,6 +11,8 @@ export type {
 export { adapterCases } from "./adapter-suite.ts"
 export { type CookieJar, cookieJar, type JarCookie } from "./cookie-jar.ts"
 export { type FakeClock, fakeClock } from "./fake-clock.ts"
+export type { FailureHarness, FailureSetup } from "./failure-harness.ts"
+export { failureCases } from "./failure-suite.ts"
 export { type Direction, type FaultCounts, type FaultProxy, faultProxy } from "./fault-proxy.ts"
 export {
   type Fault,

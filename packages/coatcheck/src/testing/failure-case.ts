@@ -1,0 +1,171 @@
+// What the cases of the failure suite are made of: a store behind the proxy, one past it that sees what really happened, and
+// a watch on what no call may do (end late, reject with something else than our error, leave a rejection that nobody handles).
+//
+// Time is the machine's here, for the network is real. So that a busy machine fails nothing, a heartbeat adds up how long this process
+// could not run, and that much is taken off.
+
+import assert from "node:assert/strict"
+import { randomText } from "../core/crypto.ts"
+import type { Store, StoreReport } from "../core/store.ts"
+import { CoatcheckError, type ErrorCode } from "../errors.ts"
+import type { FailureHarness } from "./failure-harness.ts"
+import { type FaultProxy, faultProxy } from "./fault-proxy.ts"
+import type { StoreCase } from "./store-case.ts"
+
+/** How one call ended. */
+export interface Ending<T> {
+  readonly code: "ok" | ErrorCode
+  /** What it answered; undefined when it rejected. */
+  readonly answer: T | undefined
+  /** How long it took, without the time in which this process could not run. */
+  readonly ms: number
+}
+
+/** What a case works with. */
+export interface FailureBench {
+  readonly harness: FailureHarness
+  readonly proxy: FaultProxy
+  /** Behind the proxy, and used once. */
+  readonly store: Store
+  /** Past the proxy. */
+  readonly look: Store
+  readonly deadline: number
+  /** The longest that a call may take, in ms. */
+  readonly patience: number
+  /** Begins every key of this case. */
+  readonly prefix: string
+  /** A text that no other call of any case gets. */
+  unique(what: string): string
+  /** Makes a call, and asserts that it ended in time, well, or with an error of ours that gives nothing away. */
+  timed<T>(call: () => Promise<T>): Promise<Ending<T>>
+  /** Waits until a dozen calls at once go well, and asserts that it took less than five seconds. */
+  recovered(): Promise<void>
+}
+
+/** A case of the failure suite, before it has a harness. */
+export interface FailureCheck {
+  readonly name: string
+  check(bench: FailureBench): Promise<void>
+}
+
+const DEADLINE_MS = 300
+const SLACK_MS = 500
+const RECOVERY_MS = 5_000
+const BEAT_MS = 10
+
+/** Binds a check to a harness. */
+export function failureCase(harness: FailureHarness, { name, check }: FailureCheck): StoreCase {
+  return { name, run: () => run(harness, check) }
+}
+
+async function run(harness: FailureHarness, check: FailureCheck["check"]): Promise<void> {
+  const strays: unknown[] = []
+  const stray = (reason: unknown): void => void strays.push(reason)
+  process.on("unhandledRejection", stray)
+  const heart = heartbeat()
+  const proxy = await faultProxy({ target: harness.target })
+  const look = await harness.look()
+  const { deadline = DEADLINE_MS, slack = SLACK_MS } = harness
+  const reports: StoreReport[] = []
+  const store = await harness.open({ port: proxy.port, deadline, report: (report) => void reports.push(report) })
+  const prefix = `failure.${randomText(6)}.`
+  let made = 0
+
+  async function timed<T>(call: () => Promise<T>): Promise<Ending<T>> {
+    const began = heart.now()
+    const ended = call().then(
+      (answer) => ({ code: "ok" as const, answer }),
+      (error: unknown) => ({ code: codeOf(error, prefix), answer: undefined }),
+    )
+    const ending = await heart.within(deadline + slack, ended)
+    return { ...ending, ms: heart.now() - began }
+  }
+
+  async function recovered(): Promise<void> {
+    const began = heart.now()
+    for (;;) {
+      const endings = await Promise.all(
+        Array.from({ length: 12 }, (_, at) =>
+          timed<unknown>(() => (at % 4 === 0 ? store.set(`${prefix}back`, "1") : store.get(`${prefix}back`))),
+        ),
+      )
+      const ms = heart.now() - began
+      assert.ok(ms < RECOVERY_MS, `no recovery within ${RECOVERY_MS} ms; the last call ended with ${endings[0]?.code}`)
+      if (endings.every(({ code }) => code === "ok")) return
+      await pause(BEAT_MS * 2)
+    }
+  }
+
+  try {
+    const unique = (what: string): string => `${prefix}${++made}.${what}`
+    const patience = deadline + slack
+    const bench = { harness, proxy, store, look, deadline, patience, prefix, unique, timed, recovered }
+    await recovered()
+    await check(bench)
+    for (const { message } of reports) assert.ok(!message.includes(prefix), "a report gives a key away")
+  } finally {
+    await proxy.passThrough()
+    await Promise.race([store.close(), pause(deadline + slack)]) // a store that failed its case may not close either
+    await look.close()
+    await proxy.close()
+    heart.stop()
+    process.off("unhandledRejection", stray)
+  }
+  assert.deepEqual(strays, [], "a promise was rejected, and nobody was there to see it")
+}
+
+function codeOf(error: unknown, prefix: string): ErrorCode {
+  assert.ok(error instanceof CoatcheckError, `expected a CoatcheckError, got ${String(error)}`)
+  assert.ok(!error.message.includes(prefix), "an error gives a key, a version or a value away")
+  return error.code
+}
+
+/** Resolves after so many ms of the machine's time. */
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
+
+/** Resolves when the condition holds; rejects with `what` when it does not within so many ms. */
+export async function eventually(condition: () => boolean, what: string, ms: number): Promise<void> {
+  for (const began = performance.now(); !condition(); await pause(BEAT_MS)) {
+    assert.ok(performance.now() - began < ms, what)
+  }
+}
+
+interface Heart {
+  /** A clock that stands still while the process can't run. */
+  now(): number
+  /** The promise; rejects when it is not settled within so many ms of that clock. */
+  within<T>(ms: number, promise: Promise<T>): Promise<T>
+  stop(): void
+}
+
+function heartbeat(): Heart {
+  const open = new Set<{ readonly until: number; tooLate(): void }>()
+  let stalled = 0
+  let last = performance.now()
+
+  function now(): number {
+    const time = performance.now()
+    const missed = time - last - BEAT_MS
+    if (missed > BEAT_MS / 2) stalled += missed
+    last = time
+    return time - stalled
+  }
+
+  const timer = setInterval(() => {
+    const time = now()
+    for (const { until, tooLate } of open) if (until < time) tooLate()
+  }, BEAT_MS)
+
+  function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const message = `a call did not end within ${ms} ms: its deadline, and the slack`
+      const one = { until: now() + ms, tooLate: () => reject(new assert.AssertionError({ message })) }
+      open.add(one)
+      promise.then(resolve, reject).finally(() => open.delete(one))
+    })
+  }
+
+  return { now, within, stop: () => clearInterval(timer) }
+}

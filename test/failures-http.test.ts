@@ -1,0 +1,21 @@
+// The failure suite over the http store: a real service, the network before it failing in every way that the proxy knows.
+
+import { createService } from "@coatcheck/server"
+import { httpStore } from "coatcheck/http"
+import { memoryStore } from "coatcheck/memory"
+import { failureCases } from "coatcheck/testing"
+import { afterAll, describe, it } from "vitest"
+
+const engine = memoryStore()
+const service = createService(engine, { allowHosts: ["127.0.0.1"] }) // the proxy is asked under a port of its own
+const { port: target } = await service.listen({ port: 0 })
+afterAll(() => service.close({ deadline: 1 }))
+
+describe("the http store keeps the contract while the network fails", () => {
+  const cases = failureCases({
+    target,
+    open: ({ port, deadline, report }) => httpStore(`http://127.0.0.1:${port}`, { deadline, report }),
+    look: () => ({ ...engine, close: async () => {} }), // each case closes what it opens, and all share this one
+  })
+  for (const { name, run } of cases) it.concurrent(name, run)
+})
