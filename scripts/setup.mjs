@@ -4,7 +4,7 @@
 // `npm ci` has not been run.
 
 import { spawnSync } from "node:child_process"
-import { accessSync, constants, existsSync } from "node:fs"
+import { accessSync, constants, existsSync, readdirSync } from "node:fs"
 import { delimiter, join } from "node:path"
 
 /** Program to Debian package, and what it is for. */
@@ -15,6 +15,7 @@ const needed = [
   { program: "foreman", debian: "ruby-foreman", why: "tests start the Procfile" },
   { program: "redis-server", debian: "redis-server", why: "tests run the redis store against it" },
   { program: "redis-cli", debian: "redis-tools", why: "tests make clusters with it" },
+  { program: "initdb", debian: "postgresql", why: "tests run the postgres store against it" },
   { program: "openssl", debian: "openssl", why: "tests serve TLS" },
 ]
 
@@ -22,7 +23,8 @@ const root = join(import.meta.dirname, "..")
 
 /** @param {string} program */
 function found(program) {
-  return (process.env.PATH ?? "").split(delimiter).some((folder) => {
+  const folders = [...(process.env.PATH ?? "").split(delimiter), ...serverFolders()]
+  return folders.some((folder) => {
     try {
       accessSync(join(folder, program), constants.X_OK)
       return true
@@ -30,6 +32,12 @@ function found(program) {
       return false
     }
   })
+}
+
+/** Debian keeps the programs of each version of Postgres in a folder of their own, off the path. */
+function serverFolders() {
+  const base = "/usr/lib/postgresql"
+  return existsSync(base) ? readdirSync(base).map((version) => join(base, version, "bin")) : []
 }
 
 /**
