@@ -2,6 +2,8 @@ import { mkdtemp, rm, stat } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import type { StoreReport } from "../core/store.ts"
+import { fakeClock } from "../testing/fake-clock.ts"
 import { openStore } from "./open.ts"
 
 let folder = ""
@@ -32,6 +34,19 @@ describe("openStore", () => {
     await expect(sqlite.set("a", "12345")).rejects.toMatchObject({ code: "too-large" })
     await sqlite.close()
     expect((await stat(join(folder, "c d#e%20.db"))).isFile()).toBe(true)
+  })
+
+  it("REL-03: a store that is reached over a network comes guarded", async () => {
+    const clock = fakeClock()
+    const reports: StoreReport[] = []
+    const store = await openStore("http://127.0.0.1:1", { clock, report: (report) => reports.push(report) })
+    for (let call = 0; call < 12; call++) {
+      await expect(store.get("k")).rejects.toMatchObject({ code: "unavailable" })
+      clock.advance(10)
+    }
+    expect(reports).toMatchObject([{ store: "http", kind: "outage" }])
+    await store.close()
+    await expect(openStore("http://127.0.0.1:1", { deadline: "soon" as "1s" })).rejects.toThrow(/deadline/)
   })
 
   const secret = "hunter2"

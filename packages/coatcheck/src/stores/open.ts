@@ -4,8 +4,12 @@
 // URLs are split by our own hand: `new URL("sqlite:./x")` loses the dot. A path is taken as it is written, without percent
 // codes. What the URL says goes before the options; whatever is not known is a TypeError that says what is, and repeats
 // nothing of the URL, because it may hold a token.
+//
+// Stores that are reached over a network come guarded: a breaker, a bound on the calls under way, typed errors. They keep the deadline
+// themselves, and know better than anybody outside whether a call that is over was ever sent; so the guard's own is half as
+// long again, and only ends what an engine failed to end.
 
-import type { Clock, Duration } from "../core/clock.ts"
+import { type Clock, type Duration, milliseconds } from "../core/clock.ts"
 import { checkOptions } from "../core/options.ts"
 import type { Report, Store } from "../core/store.ts"
 
@@ -28,6 +32,8 @@ type Parameters = Readonly<Record<string, string>>
 /** One engine: what may stand in its URL, and how it is opened. */
 interface Engine {
   readonly parameters: readonly string[]
+  /** It is reached over a network, so it is guarded. */
+  readonly networked?: true
   open(rest: string, parameters: Parameters, options: OpenStoreOptions): Promise<Store>
 }
 
@@ -79,7 +85,7 @@ export async function openStore(url: string, options: OpenStoreOptions = {}): Pr
   const scheme = typeof url === "string" ? (/^([a-z][a-z0-9+.-]*):/i.exec(url)?.[1] ?? "").toLowerCase() : ""
   if (scheme === "http" || scheme === "https") {
     const { httpStore } = await import("./http.ts")
-    return httpStore(url, options)
+    return guarded(httpStore(url, options), options.deadline, options)
   }
   const engine = Object.hasOwn(engines, scheme) ? engines[scheme] : undefined
   if (engine === undefined) {
@@ -87,7 +93,15 @@ export async function openStore(url: string, options: OpenStoreOptions = {}): Pr
     throw new TypeError(`A store's URL begins with one of ${known.join(", ")}`)
   }
   const [rest, parameters] = split(url.slice(scheme.length + 1), engine.parameters)
-  return engine.open(rest, parameters, options)
+  const store = await engine.open(rest, parameters, options)
+  const deadline = (parameters["deadline"] as Duration | undefined) ?? options.deadline // the engine has refused what is no duration
+  return engine.networked ? guarded(store, deadline, options) : store
+}
+
+async function guarded(store: Store, deadline: Duration = "1s", { clock, report }: OpenStoreOptions): Promise<Store> {
+  const { guardedStore } = await import("./guarded.ts")
+  const lastResort = Math.ceil(milliseconds(deadline, "deadline") * 1.5)
+  return guardedStore(store, { deadline: lastResort, ...given({ clock, report }) })
 }
 
 function split(text: string, known: readonly string[]): [string, Parameters] {
