@@ -1,21 +1,98 @@
 // The data that a handler works on, and the text that it was made from. Whether anything changed is one comparison of texts; what
 // changed is told by texts too, so that no object of one request ever gets into another's.
+//
+// Making the text to compare is the dearest part of a request that only reads. So the handler gets the data through a proxy of one
+// level, which sees whether anything can have changed at all: something was written, or an object inside was handed out, whose
+// changes nobody sees. Rejected: proxies all the way down (each object of the data would be two, and none equal to itself), and
+// comparing member by member (as dear as the text).
 
-import { endedError } from "./ended.ts"
+import { committedError, endedError } from "./ended.ts"
 import { mergeInto, type Rules } from "./merge.ts"
 import { isObject, parseRecord, recordText, type SessionData, type SessionRecord, textUnlessSame } from "./record.ts"
 import { refusePromise } from "./synchronous.ts"
 
 /** A record under work. */
-export interface Draft {
+export class Draft implements ProxyHandler<SessionData> {
   record: SessionRecord
   /** The text it was made from, with what is on its way to the carrier already. */
   base: string
+  /** Whether anything can differ from `base`. */
+  #isSuspect = false
+  #isClosed = false
+  #view: SessionData | null = null
+
+  constructor(record: SessionRecord, base: string) {
+    this.record = record
+    this.base = base
+  }
+
+  /** The data for the handler: what it does to this, it does to the record's. */
+  get view(): SessionData {
+    return (this.#view ??= new Proxy(this.record.data, this))
+  }
+
+  /** Whether anything can differ from `base`. */
+  get isSuspect(): boolean {
+    return this.#isSuspect
+  }
+
+  /** Whether the view refuses changes, since nobody would write them any more. */
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  /** Refuses changes through the view from now on. */
+  close(): void {
+    this.#isClosed = true
+  }
+
+  /** Puts other data in place of the record's. */
+  replace(data: SessionData): void {
+    this.record.data = data
+    this.#isSuspect = true
+    this.#view = null
+  }
+
+  /** @internal what the view does when it is read */
+  get(data: SessionData, name: string): unknown {
+    const value = data[name]
+    if (typeof value === "object" && value !== null) this.#isSuspect = true
+    return value
+  }
+
+  /** @internal */
+  getOwnPropertyDescriptor(data: SessionData, name: string): PropertyDescriptor | undefined {
+    this.#isSuspect = true // it holds the value
+    return Reflect.getOwnPropertyDescriptor(data, name)
+  }
+
+  /** @internal what the view does when it is changed */
+  set(data: SessionData, name: string, value: unknown): boolean {
+    this.#change()
+    return Reflect.set(data, name, value)
+  }
+
+  /** @internal */
+  deleteProperty(data: SessionData, name: string): boolean {
+    this.#change()
+    return Reflect.deleteProperty(data, name)
+  }
+
+  /** @internal */
+  defineProperty(data: SessionData, name: string, descriptor: PropertyDescriptor): boolean {
+    this.#change()
+    return Reflect.defineProperty(data, name, descriptor)
+  }
+
+  #change(): void {
+    if (this.#isClosed) throw committedError()
+    this.#isSuspect = true
+  }
 }
 
 /** The text to write, or null when nothing changed. */
-export function changedText({ record, base }: Draft): string | null {
-  return textUnlessSame(record, base)
+export function changedText({ record, base, isSuspect }: Draft): string | null {
+  return isSuspect ? textUnlessSame(record, base) : null
 }
 
 /**
@@ -89,7 +166,7 @@ export function ownThenUpdate(
 export function replaceData(draft: Draft, value: unknown): void {
   const copy = isObject(value) ? parseRecord(recordText({ ...draft.record, data: value })) : null
   if (!copy) throw new TypeError("session data must be an object of JSON values")
-  draft.record.data = copy.data
+  draft.replace(copy.data)
 }
 
 /**

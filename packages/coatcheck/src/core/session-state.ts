@@ -11,7 +11,7 @@
 
 import { CoatcheckError } from "../errors.ts"
 import type { Kept } from "./carrier.ts"
-import { applyChange, changedText, type Draft, mergeText, ownThenUpdate, rebase, replaceData, sealed } from "./draft.ts"
+import { applyChange, changedText, Draft, mergeText, ownThenUpdate, rebase, replaceData, sealed } from "./draft.ts"
 import { committedError, endedError } from "./ended.ts"
 import type { Exchange, ReplyChange } from "./exchange.ts"
 import { endOf, mayNeedTouch, renewedEnd } from "./expiry.ts"
@@ -57,8 +57,8 @@ export class SessionState {
   /** The data itself; a view that can't be changed once the session is ended or `isClosed`. */
   view(isClosed: boolean): SessionData {
     if (this.#state === "destroyed") return sealed({}, endedError)
-    const { data } = this.#read().record
-    return isClosed ? sealed(data, committedError) : data
+    const draft = this.#read()
+    return isClosed ? sealed(draft.record.data, committedError) : draft.view
   }
 
   /** Puts a copy of a value in place of the data. */
@@ -102,8 +102,7 @@ export class SessionState {
     if (this.#failure && this.#state === "live") throw this.#failure.error
     const draft = this.#draft
     const text = draft && this.#state !== "gone" ? changedText(draft) : null
-    // A reference to the data that a handler still holds must not take changes that nobody will write.
-    if (draft) Object.freeze(draft.record.data)
+    draft?.close() // a view that the handler still holds takes no changes that nobody will write
     switch (this.#state) {
       case "opening":
       case "gone":
@@ -177,14 +176,14 @@ export class SessionState {
     const now = clock.now()
     if (this.#kept) {
       const record = parseRecord(this.#kept.entry.value)
-      if (record && record.ends > now) return (this.#draft = { record, base: this.#kept.entry.value })
+      if (record && record.ends > now) return (this.#draft = new Draft(record, this.#kept.entry.value))
       tell?.(record ? { type: "ended", handle: this.handle ?? "", why: "lapsed" } : { type: "refused", why: "damaged" })
       this.#kept = null
       this.#state = "new"
       this.#isNew = true
     }
     const record = newRecord(now, now + lifetime.absolute)
-    return (this.#draft = { record, base: recordText(record) })
+    return (this.#draft = new Draft(record, recordText(record)))
   }
 
   /** Keeps a new session; `mine` is the text of what the handler has put into it by itself. */
@@ -292,7 +291,7 @@ export class SessionState {
   #catchUp(): void {
     const draft = this.#draft
     if (!draft || !this.#kept || draft.base === this.#kept.entry.value) return
-    if (Object.isFrozen(draft.record.data)) {
+    if (draft.isClosed) {
       this.#draft = null // its changes are on their way with the commit
       return
     }

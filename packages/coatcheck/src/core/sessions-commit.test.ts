@@ -36,6 +36,52 @@ describe("S5: what counts as a change", () => {
     expect((await stored()).cart!.lines).toEqual([{ sku: "b", n: 1 }])
   })
 
+  const ways: Record<string, (data: Partial<Data>) => Data["cart"] | undefined> = {
+    "its name": (data) => data.cart,
+    destructuring: ({ cart }) => cart,
+    "a copy of the top level": (data) => ({ ...data }).cart,
+    "Object.assign": (data) => Object.assign({} as Partial<Data>, data).cart,
+    "Object.values": (data) => Object.values(data)[1] as Data["cart"],
+    "Object.entries": (data) => Object.entries(data)[1]![1] as Data["cart"],
+    "a descriptor": (data) => Object.getOwnPropertyDescriptor(data, "cart")!.value as Data["cart"],
+    "all descriptors": (data) => Object.getOwnPropertyDescriptors(data).cart!.value as Data["cart"],
+    "Reflect.get": (data) => Reflect.get(data, "cart") as Data["cart"],
+    inheritance: (data) => (Object.create(data) as Partial<Data>).cart,
+  }
+  for (const [way, reach] of Object.entries(ways)) {
+    it(`one deep inside is stored when it was reached by ${way}`, async () => {
+      const { tab, stored } = await started({ count: 1, cart: { lines: [{ sku: "a", n: 1 }] } })
+      await tab.visit((session) => void reach(session.data)!.lines[0]!.n++)
+      expect(await stored()).toEqual({ count: 1, cart: { lines: [{ sku: "a", n: 2 }] } })
+    })
+  }
+
+  it("one by any other means than assignment is stored", async () => {
+    const { tab, stored } = await started({ count: 1 })
+    await tab.visit((session) =>
+      Object.defineProperty(session.data, "count", { value: 2, enumerable: true, configurable: true, writable: true }),
+    )
+    expect(await stored()).toEqual({ count: 2 })
+    await tab.visit((session) => Reflect.set(session.data, "count", 3))
+    expect(await stored()).toEqual({ count: 3 })
+    await tab.visit((session) => Object.assign(session.data, { name: "x" }))
+    await tab.visit((session) => Reflect.deleteProperty(session.data, "count"))
+    expect(await stored()).toEqual({ name: "x" })
+  })
+
+  it("data behaves as an object: keys, membership, JSON, equality of what it holds", async () => {
+    const { tab } = await started({ count: 1, tags: ["a"] })
+    await tab.visit((session) => {
+      const { data } = session
+      expect(session.data).toBe(data)
+      expect(Object.keys(data)).toEqual(["count", "tags"])
+      expect("count" in data && !("name" in data)).toBe(true)
+      expect(JSON.stringify(data)).toBe('{"count":1,"tags":["a"]}')
+      expect(data).toEqual({ count: 1, tags: ["a"] })
+      expect(data.tags).toBe(data.tags)
+    })
+  })
+
   it("a key taken away, and all of them", async () => {
     const { tab, stored } = await started({ count: 1, name: "x" })
     await tab.visit((session) => delete session.data.name)
@@ -295,7 +341,8 @@ describe("after the commit", () => {
       expect(Array.isArray(session.data.cart!.lines)).toBe(true)
       expect(JSON.stringify(session.data)).toBe(JSON.stringify(before))
       // A reference from before takes no change that nobody would write.
-      expect(() => (held.count = 9)).toThrow(TypeError)
+      expect(() => (held.count = 9)).toThrow(/on its way/)
+      expect(() => delete held.count).toThrow(/on its way/)
       expect(await stored()).toEqual(before)
     })
   }
