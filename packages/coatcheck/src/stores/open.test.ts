@@ -14,15 +14,23 @@ afterAll(() => rm(folder, { recursive: true, force: true }))
 
 describe("openStore", () => {
   it("S2: the store is chosen by the URL alone", async () => {
-    const urls = ["memory:", `sqlite:${join(folder, "a.db")}`, `sqlite://${join(folder, "b.db")}`, "http://127.0.0.1:1"]
+    const urls = [
+      "memory:",
+      `sqlite:${join(folder, "a.db")}`,
+      `sqlite://${join(folder, "b.db")}`,
+      `file:${join(folder, "c")}`,
+      `file://${join(folder, "d")}`,
+      "http://127.0.0.1:1",
+    ]
     const names: string[] = []
     for (const url of urls) {
       const store = await openStore(url)
       names.push(store.info.name)
       await store.close()
     }
-    expect(names).toEqual(["memory", "sqlite", "sqlite", "http"])
+    expect(names).toEqual(["memory", "sqlite", "sqlite", "file", "file", "http"])
     expect((await stat(join(folder, "b.db"))).isFile()).toBe(true)
+    expect((await stat(join(folder, "d"))).isDirectory()).toBe(true)
   })
 
   it("hands parameters and options on, those of the URL first", async () => {
@@ -51,7 +59,7 @@ describe("openStore", () => {
 
   const secret = "hunter2"
   const refused: [string, RegExp][] = [
-    ["", /memory:, sqlite:, http:, https:/],
+    ["", /memory:, sqlite:, .*http:, https:/],
     ["./sessions.db", /begins with one of/],
     [`redis://:${secret}@localhost`, /begins with one of/],
     [`constructor:${secret}`, /begins with one of/],

@@ -49,15 +49,19 @@ const engines: Readonly<Record<string, Engine>> = {
   sqlite: {
     parameters: ["deadline", "maxValueBytes"],
     async open(rest, { deadline, ...sizes }, { clock, report, maxValueBytes, ...options }) {
-      const path = rest.startsWith("///") ? rest.slice(2) : rest
-      if (path === "" || path.startsWith("//")) {
-        throw new TypeError(
-          'A path stands behind "sqlite:", such as sqlite:./var/sessions.db or sqlite:/var/lib/sessions.db',
-        )
-      }
+      const path = pathOf(rest, "sqlite", "sessions.db")
       const { sqliteStore } = await import("./sqlite.ts")
       const patience = (deadline as Duration | undefined) ?? options.deadline // sqliteStore refuses what is no duration
       return sqliteStore(path, { ...given({ clock, report, maxValueBytes, deadline: patience }), ...numbers(sizes) })
+    },
+  },
+  file: {
+    parameters: ["deadline", "maxValueBytes"],
+    async open(rest, { deadline, ...sizes }, { clock, report, maxValueBytes, ...options }) {
+      const path = pathOf(rest, "file", "sessions")
+      const { fileStore } = await import("./file.ts")
+      const patience = (deadline as Duration | undefined) ?? options.deadline // fileStore refuses what is no duration
+      return fileStore(path, { ...given({ clock, report, maxValueBytes, deadline: patience }), ...numbers(sizes) })
     },
   },
 }
@@ -67,6 +71,7 @@ const engines: Readonly<Record<string, Engine>> = {
  *
  * - `memory:` – this process only. `maxEntries`, `maxBytes`, `maxValueBytes`.
  * - `sqlite:./var/sessions.db` – one file, several processes. `deadline`, `maxValueBytes`.
+ * - `file:./var/sessions` – one folder, several processes. `deadline`, `maxValueBytes`.
  * - `http://localhost:5100`, `https://…` – a key-value service. `wire`, `lossy`.
  *
  * Parameters follow a `?` as in `memory:?maxEntries=5000`.
@@ -102,6 +107,14 @@ async function guarded(store: Store, deadline: Duration = "1s", { clock, report 
   const { guardedStore } = await import("./guarded.ts")
   const lastResort = Math.ceil(milliseconds(deadline, "deadline") * 1.5)
   return guardedStore(store, { deadline: lastResort, ...given({ clock, report }) })
+}
+
+function pathOf(rest: string, scheme: string, name: string): string {
+  const path = rest.startsWith("///") ? rest.slice(2) : rest
+  if (path !== "" && !path.startsWith("//")) return path
+  throw new TypeError(
+    `A path stands behind "${scheme}:", such as ${scheme}:./var/${name} or ${scheme}:/var/lib/${name}`,
+  )
 }
 
 function split(text: string, known: readonly string[]): [string, Parameters] {
