@@ -1,0 +1,144 @@
+// From what `redisStore` is given to a connection that the store can use: a URL, with our own driver and our own idea of reconnecting, or a
+// client of the caller's.
+//
+// A connection comes out when it stands. When it can't be made in time it is given up whole, so that a program which starts before its
+// server fails with a reason instead of hanging; once made, it is made anew for ever.
+
+import type { Clock } from "../../core/clock.ts"
+import type { RedisAddress } from "./address.ts"
+import { type Channel, channel, type ChannelParts } from "./channel.ts"
+import { clusterConnection } from "./cluster.ts"
+import type { RedisConnection } from "./connection.ts"
+import { loadDriver } from "./ioredis.ts"
+import type { LinkOptions, RedisTls } from "./link.ts"
+import { checkPrimary, sentinels } from "./sentinel.ts"
+import { watchServer, watchServers } from "./tracking.ts"
+
+/** How a connection is made; what the URL says goes before it. */
+export interface ConnectSettings {
+  readonly clock: Clock
+  /** Of a call, in ms. Making a connection may take as long. */
+  readonly deadline: number
+  readonly username: string | undefined
+  readonly password: string | undefined
+  /** Of the sentinels, where they ask for one. */
+  readonly sentinelUsername: string | undefined
+  readonly sentinelPassword: string | undefined
+  /** true: as the scheme `rediss`. */
+  readonly tls: RedisTls | boolean
+}
+
+type Parts = Pick<ChannelParts, "open" | "options" | "clock" | "deadline">
+
+/**
+ * Connects to what a URL names.
+ *
+ * Rejects with `RedisReplyError` or `RedisLinkError` when no connection stands within the deadline.
+ *
+ * @throws CoatcheckError `unsupported` when no driver is installed.
+ */
+export async function connectTo(address: RedisAddress, settings: ConnectSettings): Promise<RedisConnection> {
+  const open = await loadDriver()
+  const { tls, clock, deadline } = settings
+  const options: LinkOptions = {
+    tls: typeof tls === "object" ? tls : asked(tls || address.secure),
+    username: address.username ?? settings.username,
+    password: address.password ?? settings.password,
+    db: address.db,
+    patience: deadline,
+  }
+  const parts: Parts = { open, options, clock, deadline }
+  const connection = address.kind === "cluster" ? cluster(address, parts) : single(address, parts, settings)
+  try {
+    await connection.ready(deadline)
+    return connection
+  } catch (error) {
+    await connection.close()
+    throw error
+  }
+}
+
+function asked(secure: boolean): RedisTls | null {
+  return secure ? {} : null
+}
+
+interface Ready {
+  ready(ms: number): Promise<void>
+}
+
+/** One node, be it always the same or the one that sentinels name. */
+function single(address: RedisAddress, parts: Parts, settings: ConnectSettings): RedisConnection & Ready {
+  const watches = new Set<{ renew(reason: string): void; close(): void }>()
+  const [endpoint] = address.endpoints
+  const guides =
+    address.kind === "sentinel"
+      ? sentinels({
+          ...parts,
+          sentinels: address.endpoints,
+          name: address.name,
+          options: {
+            ...parts.options,
+            username: settings.sentinelUsername,
+            password: settings.sentinelPassword,
+            db: 0,
+          },
+          moved: () => renew("The sentinels name another primary"),
+        })
+      : null
+  const locate = guides === null ? async () => endpoint as NonNullable<typeof endpoint> : guides.locate // there is at least one
+  const prepare = guides === null ? undefined : checkPrimary
+  const server: Channel = channel({
+    ...parts,
+    locate,
+    ...(prepare && { prepare }),
+    readonly: () => renew("The server is a replica now"),
+  })
+
+  function renew(reason: string): void {
+    server.renew(reason)
+    for (const watch of watches) watch.renew(reason)
+  }
+
+  return {
+    inOrder: true,
+    send: (_key, args) => server.send(args),
+    primaries: async () => [{ id: "0", send: server.send }],
+    ready: server.ready,
+    watch(prefix, onChange) {
+      const watch = watchServer({ ...parts, prefix, onChange }, locate, prepare)
+      watches.add(watch)
+      return () => {
+        watches.delete(watch)
+        watch.close()
+      }
+    },
+    async close() {
+      guides?.close()
+      for (const watch of watches) watch.close()
+      server.close()
+    },
+  }
+}
+
+function cluster(address: RedisAddress, parts: Parts): RedisConnection & Ready {
+  const connection = clusterConnection({ ...parts, seeds: address.endpoints })
+  const watches = new Set<{ update(): void; close(): void }>()
+  connection.onMove(() => {
+    for (const watch of watches) watch.update()
+  })
+  return {
+    ...connection,
+    watch(prefix, onChange) {
+      const watch = watchServers({ ...parts, prefix, onChange }, connection.places)
+      watches.add(watch)
+      return () => {
+        watches.delete(watch)
+        watch.close()
+      }
+    },
+    async close() {
+      for (const watch of watches) watch.close()
+      await connection.close()
+    },
+  }
+}
