@@ -62,17 +62,19 @@ export function storeOn(
     const now = clock.now()
     if (condition === undefined) return outcome(await write(sql.put(key, value, version, options, now)), version)
     if (condition === "absent") return outcome(await write(sql.insert(key, value, version, options, now)), version)
-    return outcome(await write(sql.replace(key, value, version, condition.version, options, now)), version)
+    const base = condition.version
+    return outcome(await decide(sql.replace(key, value, version, base, options, now), base), version)
   }
 
   async function touch(key: string, expiresAt: number | null, version: string | undefined): Promise<Outcome> {
-    return outcome(await write(sql.touch(key, expiresAt, version, clock.now())), null)
+    return outcome(await decide(sql.touch(key, expiresAt, version, clock.now()), version), null)
   }
 
   async function remove(key: string, version: string | undefined): Promise<DeleteOutcome> {
-    const row = await write(sql.remove(key, version, clock.now()))
-    if (row === null) return { ok: true, removed: null }
-    return doneOf(row) ? { ok: true, removed: alive(entryOf(row)) } : { ok: false, current: entryOf(row) }
+    const row = await decide(sql.remove(key, version, clock.now()), version)
+    const entry = row === null ? null : alive(entryOf(row))
+    if (row === null || entry === null || doneOf(row)) return { ok: true, removed: entry }
+    return { ok: false, current: entry }
   }
 
   async function list(query: CheckedQuery): Promise<Page> {
@@ -87,6 +89,16 @@ export function storeOn(
     const [row] = await calls.ask(query, true)
     sweeping.nudge()
     return row ?? null
+  }
+
+  /**
+   * A write for one version. It may find another one, wait for whoever holds the row, and be refused by the very version that it is
+   * for, which came meanwhile. Nothing was written then, and it is asked once more: the only call that can take two statements.
+   */
+  async function decide(query: PostgresQuery, version: string | undefined): Promise<Row | null> {
+    const row = await write(query)
+    const isFor = row !== null && !doneOf(row) && entryOf(row).version === version
+    return isFor ? write(query) : row
   }
 
   /** `own`: the version that was to be written; one that stands there already was written before. */

@@ -30,6 +30,7 @@ interface Look {
   readonly lacking: string
   readonly serverNow: number
   readonly synchronousCommit: string
+  readonly walWriterDelay: string
   readonly fsync: string
   readonly encoding: string
   readonly isolation: string
@@ -102,15 +103,23 @@ async function look(client: PostgresClient, { table }: TableNames): Promise<Look
        (SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ') FROM pg_attribute
          WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
        concat_ws(', ', ${privileges}), floor(extract(epoch FROM clock_timestamp()) * 1000),
-       current_setting('synchronous_commit'), current_setting('fsync'), current_setting('server_encoding'),
+       current_setting('synchronous_commit'), current_setting('wal_writer_delay'), current_setting('fsync'), current_setting('server_encoding'),
        current_setting('transaction_isolation')
      FROM (SELECT to_regclass('${table}')::oid AS oid) AS c`,
   )
-  const [exists, comment, columns, lacking, serverNow, synchronousCommit, fsync, encoding, isolation] = row.map(
-    (text) => text ?? "",
-  ) as [string, string, string, string, string, string, string, string, string] // one for each column
-  const read = { comment, columns, lacking, synchronousCommit, fsync, encoding, isolation }
-  return { ...read, exists: exists === "t", serverNow: Number(serverNow) }
+  const column = (at: number): string => row[at] ?? ""
+  return {
+    exists: column(0) === "t",
+    comment: column(1),
+    columns: column(2),
+    lacking: column(3),
+    serverNow: Number(column(4)),
+    synchronousCommit: column(5),
+    walWriterDelay: column(6),
+    fsync: column(7),
+    encoding: column(8),
+    isolation: column(9),
+  }
 }
 
 /** The version of a table that is there. */
@@ -172,10 +181,10 @@ function refusal(error: unknown, sql: string): unknown {
   return new CoatcheckError("denied", message, { cause: error })
 }
 
-function* warningsOf({ synchronousCommit, fsync, isolation }: Look): Generator<string> {
+function* warningsOf({ synchronousCommit, walWriterDelay, fsync, isolation }: Look): Generator<string> {
   if (fsync === "off") yield "fsync is off on the server: a power cut may destroy the whole database"
   if (synchronousCommit === "off") {
-    yield "synchronous_commit is off: a crash of the server may lose the last writes that were acknowledged, up to three times wal_writer_delay (0.6 s)"
+    yield `synchronous_commit is off: a crash of the server may lose the writes of the last moments, up to three times wal_writer_delay, which is ${walWriterDelay}`
   }
   if (isolation !== "read committed") {
     yield `Transactions are ${isolation} by default: calls of one session at once may fail; set default_transaction_isolation to 'read committed'`
