@@ -10,7 +10,7 @@ import { type Channel, channel, type ChannelParts } from "./channel.ts"
 import { clusterConnection } from "./cluster.ts"
 import type { RedisConnection } from "./connection.ts"
 import { loadDriver } from "./ioredis.ts"
-import type { LinkOptions, RedisTls } from "./link.ts"
+import type { LinkOptions, OpenLink, RedisTls } from "./link.ts"
 import { checkPrimary, sentinels } from "./sentinel.ts"
 import { watchServer, watchServers } from "./tracking.ts"
 
@@ -33,12 +33,17 @@ type Parts = Pick<ChannelParts, "open" | "options" | "clock" | "deadline">
 /**
  * Connects to what a URL names.
  *
+ * @param driver gives the driver; default: the one that is installed.
  * Rejects with `RedisReplyError` or `RedisLinkError` when no connection stands within the deadline.
  *
  * @throws CoatcheckError `unsupported` when no driver is installed.
  */
-export async function connectTo(address: RedisAddress, settings: ConnectSettings): Promise<RedisConnection> {
-  const open = await loadDriver()
+export async function connectTo(
+  address: RedisAddress,
+  settings: ConnectSettings,
+  driver: () => Promise<OpenLink> = loadDriver,
+): Promise<RedisConnection> {
+  const open = await driver()
   const { tls, clock, deadline } = settings
   const options: LinkOptions = {
     tls: typeof tls === "object" ? tls : asked(tls || address.secure),

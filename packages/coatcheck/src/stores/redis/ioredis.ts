@@ -38,27 +38,27 @@ interface Driver {
   readonly Command: new (name: string, args: readonly string[], options: { replyEncoding: "utf8" }) => DriverCommand
 }
 
+/** Where the driver may come from, in the order in which we ask. */
+const installed: readonly (() => Promise<unknown>)[] = [() => import("ioredis"), () => import("iovalkey")]
+
 /**
  * The driver that is installed.
  *
+ * @param packages what to import, one behind the other until there is one. Default: ioredis, iovalkey.
  * @throws CoatcheckError `unsupported` when there is none, saying what to install.
  */
-export async function loadDriver(): Promise<OpenLink> {
-  const driver = await loadModule()
-  return (to, options, events) => openLink(driver, to, options, events)
-}
-
-async function loadModule(): Promise<Driver> {
-  try {
-    return (await import("ioredis")) as unknown as Driver // a part of what its own types say
-  } catch {
-    // The other one is the next to ask; its error is the one that matters.
+export async function loadDriver(packages: readonly (() => Promise<unknown>)[] = installed): Promise<OpenLink> {
+  const causes: unknown[] = []
+  for (const load of packages) {
+    try {
+      const driver = (await load()) as Driver // a part of what the package's own types say
+      return (to, options, events) => openLink(driver, to, options, events)
+    } catch (cause) {
+      causes.push(cause)
+    }
   }
-  try {
-    return (await import("iovalkey")) as unknown as Driver // a part of what its own types say
-  } catch (cause) {
-    throw new CoatcheckError("unsupported", "The redis store needs a driver: npm install ioredis", { cause })
-  }
+  const message = "The redis store needs a driver: npm install ioredis"
+  throw new CoatcheckError("unsupported", message, { cause: new AggregateError(causes) })
 }
 
 async function openLink(driver: Driver, to: Endpoint, options: LinkOptions, events: LinkEvents): Promise<Link> {
