@@ -19,9 +19,10 @@ import { listPath } from "../protocol/paths.ts"
 import { type HttpAddress, httpAddress, type HttpSettings } from "./http/address.ts"
 import { batches, readDelete, readGet, readOutcome } from "./http/batches.ts"
 import { classicStore } from "./http/classic.ts"
-import { httpClient, type HttpReply } from "./http/client.ts"
+import { httpClient } from "./http/client.ts"
 import { eventChannel } from "./http/events.ts"
 import { verdictOfReply, verdictOfRubbish } from "./http/errors.ts"
+import type { HttpReply } from "./http/reply.ts"
 import { requests } from "./http/requests.ts"
 import { coarseTimer } from "./shared/timer.ts"
 
@@ -85,7 +86,7 @@ export function httpStore(url: string, options: HttpStoreOptions = {}): Store {
 function strictStore(address: HttpAddress, settings: HttpSettings, report: Report): Store {
   const { clock, maxValueBytes, inFlight, maxQueued } = settings
   const where = address.origin
-  const client = httpClient(address, inFlight + LISTINGS)
+  const client = httpClient(address)
   const timer = coarseTimer(clock, settings.deadline)
   const operations = batches(client, where, timer, { inFlight, maxQueued }, clock, maxValueBytes)
   const listings = requests(client, where, timer, { inFlight: LISTINGS, maxQueued })

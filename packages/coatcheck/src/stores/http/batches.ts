@@ -14,7 +14,8 @@ import {
   type Result,
 } from "../../protocol/batch.ts"
 import { paths } from "../../protocol/paths.ts"
-import type { HttpClient, HttpReply } from "./client.ts"
+import type { HttpClient } from "./client.ts"
+import type { HttpReply } from "./reply.ts"
 import { type Verdict, verdictOfProblem, verdictOfReply, verdictOfRubbish } from "./errors.ts"
 import { type Call, lane, type LaneLimits, type Packed } from "./lane.ts"
 import type { CoarseTimer } from "../shared/timer.ts"

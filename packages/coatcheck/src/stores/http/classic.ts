@@ -15,8 +15,9 @@ import { headers } from "../../protocol/headers.ts"
 import { elements, jsonText, members, ownText, quote, readString } from "../../protocol/json.ts"
 import { keyPath } from "../../protocol/paths.ts"
 import type { HttpAddress, HttpSettings } from "./address.ts"
-import { httpClient, type HttpReply } from "./client.ts"
+import { httpClient } from "./client.ts"
 import { type Verdict, verdictOfReply, verdictOfRubbish } from "./errors.ts"
+import type { HttpReply } from "./reply.ts"
 import { requests } from "./requests.ts"
 import { coarseTimer } from "../shared/timer.ts"
 
@@ -29,7 +30,7 @@ const ROOT = "/"
 export function classicStore(address: HttpAddress, settings: HttpSettings): Store {
   const where = address.origin
   const { clock, inFlight, maxQueued, maxValueBytes } = settings
-  const client = httpClient(address, inFlight)
+  const client = httpClient(address)
   const calls = requests(client, where, coarseTimer(clock, settings.deadline), { inFlight, maxQueued })
   const maxReply = maxValueBytes + 8_192
   /** How the service takes writes; some know only PUT. */
@@ -116,7 +117,7 @@ export function classicStore(address: HttpAddress, settings: HttpSettings): Stor
   }
 
   function isAbsent(reply: HttpReply): boolean {
-    const absent = reply.headers[headers.absent] === "1"
+    const absent = reply.fields.get(headers.absent) === "1"
     if (absent) tellsAbsent = true
     return absent
   }

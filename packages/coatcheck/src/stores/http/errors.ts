@@ -4,7 +4,8 @@
 
 import { CoatcheckError, type ErrorCode } from "../../errors.ts"
 import { codeOf, parseProblem, type Problem } from "../../protocol/problem.ts"
-import type { HttpFailure, HttpReply } from "./client.ts"
+import type { HttpFailure } from "./client.ts"
+import type { HttpReply } from "./reply.ts"
 
 /** The error of a call, which depends on whether it writes. */
 export interface Verdict {

@@ -8,7 +8,8 @@
 // from here are the reads of a request that met a dead connection, once. Writes never are.
 
 import type { CoatcheckError } from "../../errors.ts"
-import type { HttpClient, HttpExchange, HttpFailure, HttpReply, HttpRequest } from "./client.ts"
+import type { HttpClient, HttpExchange, HttpFailure, HttpRequest } from "./client.ts"
+import type { HttpReply } from "./reply.ts"
 import { overdue, overloaded, verdictOfFailure } from "./errors.ts"
 import type { CoarseTimer } from "../shared/timer.ts"
 

@@ -1,7 +1,8 @@
 // Calls that are a request of their own: listings, and everything on the classic wire.
 
 import type { CoatcheckError } from "../../errors.ts"
-import type { HttpClient, HttpReply, HttpRequest } from "./client.ts"
+import type { HttpClient, HttpRequest } from "./client.ts"
+import type { HttpReply } from "./reply.ts"
 import { type Call, lane, type LaneLimits } from "./lane.ts"
 import type { CoarseTimer } from "../shared/timer.ts"
 
