@@ -4,6 +4,7 @@
 import { createService } from "@coatcheck/server"
 import { createSessions, updateEntry } from "coatcheck"
 import { fetchAdapter } from "coatcheck/fetch"
+import { encryptedStore } from "coatcheck/encrypted"
 import { guardedStore } from "coatcheck/guarded"
 import { httpStore } from "coatcheck/http"
 import { memoryStore } from "coatcheck/memory"
@@ -28,6 +29,7 @@ const doors: Readonly<Record<string, (options: never) => unknown>> = {
   memoryStore: (options) => memoryStore(options),
   sqliteStore: (options) => sqliteStore(nowhere, options),
   httpStore: (options) => httpStore("http://localhost:5100", options),
+  encryptedStore: (options) => encryptedStore(store, options),
   guardedStore: (options) => guardedStore(store, options),
   openStore: (options) => openStore("memory:", options),
   updateEntry: (options) => updateEntry(store, "key", () => 1, options),

@@ -47,9 +47,96 @@ export function sameMac(a: string, b: string): boolean {
   return left.length === right.length && crypto.timingSafeEqual(left, right)
 }
 
+/** Bytes of a nonce of `aead`. */
+export const NONCE_BYTES = 24
+const TAG_BYTES = 16
+const HALF_BYTES = 12
+const BLOCK_BYTES = 16
+
+/** Encrypts and authenticates texts under one key. */
+export interface Aead {
+  /**
+   * The text as base64url of nonce, ciphertext and tag. `context` is authenticated and not kept: it opens with the same one only.
+   *
+   * @param nonce base64url of 24 bytes, never the same for two texts; random ones don't repeat, however many there are.
+   */
+  seal(text: string, context: string, nonce: string): string
+  /** The text; null when it was sealed under another key or context, or is not to the bit what was made here. */
+  open(sealed: string, context: string): string | null
+}
+
+/**
+ * XAES-256-GCM (C2SP): AES-256-GCM where each nonce has a key of its own, derived from the first half of it, while the second half
+ * is the nonce inside. Plain GCM has 96 bits for its nonce, so that no more than 2^32 random ones may be used under a key, and one
+ * that repeats gives the key of its authentication away; here there is room for 2^80. Two more AES blocks a text, 0.5 µs.
+ */
+export function aead(key: Uint8Array): Aead {
+  // Blocks are independent of each other in ECB, so one cipher serves for good: it is AES itself and nothing else.
+  const block = crypto.createCipheriv("aes-256-ecb", key, null).setAutoPadding(false)
+  const mask = doubled(block.update(Buffer.alloc(BLOCK_BYTES)))
+  // NIST SP 800-108 in counter mode with CMAC: the counter, "X" and the end of the label, then half of the nonce, masked.
+  const blank = Buffer.concat([1, 2].map((counter) => mask.map((byte, at) => byte ^ ([0, counter, 0x58][at] ?? 0))))
+  const input = Buffer.alloc(2 * BLOCK_BYTES)
+
+  function keyOf(nonce: Buffer): Buffer {
+    blank.copy(input)
+    for (let at = 0; at < HALF_BYTES; at++) {
+      const byte = nonce[at] as number // a nonce has two halves
+      for (let end = BLOCK_BYTES; end <= 2 * BLOCK_BYTES; end += BLOCK_BYTES) {
+        const place = end - HALF_BYTES + at
+        input[place] = (input[place] as number) ^ byte // within bounds
+      }
+    }
+    return block.update(input)
+  }
+
+  return {
+    seal(text, context, nonce) {
+      const whole = Buffer.from(nonce, "base64url")
+      if (whole.length !== NONCE_BYTES) throw new TypeError(`a nonce has ${NONCE_BYTES} bytes`)
+      const cipher = crypto.createCipheriv("aes-256-gcm", keyOf(whole), whole.subarray(HALF_BYTES))
+      cipher.setAAD(Buffer.from(context))
+      const body = cipher.update(text, "utf8")
+      cipher.final()
+      return Buffer.concat([whole, body, cipher.getAuthTag()]).toString("base64url")
+    },
+    open(sealed, context) {
+      const bytes = Buffer.from(sealed, "base64url")
+      const bodyEnds = bytes.length - TAG_BYTES
+      // One text has one form: bits that base64url does not use, and characters that it skips, are changes too.
+      if (bodyEnds < NONCE_BYTES || bytes.toString("base64url") !== sealed) return null
+      const nonce = bytes.subarray(0, NONCE_BYTES)
+      const decipher = crypto.createDecipheriv("aes-256-gcm", keyOf(nonce), nonce.subarray(HALF_BYTES), {
+        authTagLength: TAG_BYTES,
+      })
+      decipher.setAAD(Buffer.from(context))
+      decipher.setAuthTag(bytes.subarray(bodyEnds))
+      const text = decipher.update(bytes.subarray(NONCE_BYTES, bodyEnds))
+      try {
+        decipher.final()
+      } catch {
+        return null
+      }
+      return text.toString()
+    },
+  }
+}
+
+/** A block times two in the field of CMAC. */
+function doubled(block: Uint8Array): Uint8Array {
+  const carry = (block[0] as number) < 0x80 ? 0 : 0x87
+  const last = block.length - 1
+  return block.map((byte, at) => (byte << 1) ^ ((block[at + 1] ?? 0) >> 7) ^ (at === last ? carry : 0)) // a byte each, as the array cuts it
+}
+
 /** How many bytes of UTF-8 a text takes; half of a surrogate pair counts as three. */
 export function utf8Length(text: string): number {
   return Buffer.byteLength(text)
+}
+
+/** Bytes to base64url. */
+export function encodeBytes(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("base64url")
 }
 
 /** Text to base64url of its UTF-8 bytes. */

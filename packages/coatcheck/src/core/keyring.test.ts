@@ -2,7 +2,7 @@ import { createHmac, hkdfSync } from "node:crypto"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { describe, expect, it } from "vitest"
-import { keyring } from "./keyring.ts"
+import { keyring, sealingRing } from "./keyring.ts"
 
 const [first, second, third] = [
   "fS8Jq2kV0mN5pR7tX9zB1cD3fG5hK7lM9nP1qS3uW5",
@@ -109,5 +109,44 @@ describe("CRY-06: secrets that stop the start", () => {
       expect(() => keyring(secret, "session")).not.toThrow()
     }
     expect(() => keyring("ünïcödé-ist-länger-als-es-aus!", "session")).not.toThrow() // bytes count, not letters
+  })
+})
+
+describe("sealing with several secrets", () => {
+  it("CRY-05: the first seals, every listed one opens, one that was dropped does not", () => {
+    const old = sealingRing(first, "store")
+    const both = sealingRing([second, first], "store")
+    const renewed = sealingRing([second], "store")
+    const [before, after] = [old.seal("text", "place"), both.seal("text", "place")]
+    expect(both.open(before, "place")).toBe("text")
+    expect(renewed.open(before, "place")).toBeNull()
+    expect(renewed.open(after, "place")).toBe("text")
+    expect(old.open(after, "place")).toBeNull()
+    expect(both.open({ ...before, key: after.key }, "place")).toBeNull()
+  })
+
+  it("CRY-06, REG-32: the same secret is another key for another purpose", () => {
+    const sealed = sealingRing(first, "store").seal("text", "place")
+    const other = sealingRing(first, "other")
+    expect(other.seal("text", "place").key).not.toBe(sealed.key)
+    expect(other.open({ ...sealed, key: other.seal("text", "place").key }, "place")).toBeNull()
+  })
+
+  it("CRY-04: where randomness repeats itself, as in two copies of a machine, two texts don't share a nonce", () => {
+    const stuck = (): string => "A".repeat(43)
+    const nonceOf = ({ text }: { text: string }): string => text.slice(0, 32)
+    const [ring, copy] = [sealingRing(first, "store", stuck), sealingRing(first, "store", stuck)]
+    const nonces = [
+      ring.seal("text", "place"),
+      copy.seal("texu", "place"),
+      copy.seal("text", "plade"),
+      sealingRing(second, "store", stuck).seal("text", "place"),
+      sealingRing(first, "store").seal("text", "place"),
+    ].map(nonceOf)
+    expect(new Set(nonces).size).toBe(nonces.length)
+    expect(ring.seal("text", "place")).toEqual(copy.seal("text", "place")) // the same thing twice tells nothing
+    expect(sealingRing(first, "store").seal("text", "place")).not.toEqual(
+      sealingRing(first, "store").seal("text", "place"),
+    )
   })
 })
