@@ -1,8 +1,10 @@
-// The failure suite over the http store: a real service, the network before it failing in every way that the proxy knows.
+// The failure suite over the http store, bare and as `openStore` hands it out: a real service, the network before it failing in every
+// way that the proxy knows.
 
 import { createService } from "@coatcheck/server"
 import { httpStore } from "coatcheck/http"
 import { memoryStore } from "coatcheck/memory"
+import { openStore } from "coatcheck/open"
 import { failureCases } from "coatcheck/testing"
 import { afterAll, describe, it } from "vitest"
 
@@ -11,11 +13,24 @@ const service = createService(engine, { allowHosts: ["127.0.0.1"] }) // the prox
 const { port: target } = await service.listen({ port: 0 })
 afterAll(() => service.close({ deadline: 1 }))
 
+const look = () => ({ ...engine, close: async () => {} }) // each case closes what it opens, and all share this one
+
 describe("the http store keeps the contract while the network fails", () => {
   const cases = failureCases({
     target,
     open: ({ port, deadline, report }) => httpStore(`http://127.0.0.1:${port}`, { deadline, report }),
-    look: () => ({ ...engine, close: async () => {} }), // each case closes what it opens, and all share this one
+    look,
+    cuts: 100,
+  })
+  for (const { name, run } of cases) it.concurrent(name, run)
+})
+
+describe("so it does behind the guard of openStore", () => {
+  const cases = failureCases({
+    target,
+    open: ({ port, deadline, report }) => openStore(`http://127.0.0.1:${port}`, { deadline, report }),
+    look,
+    cuts: 8,
   })
   for (const { name, run } of cases) it.concurrent(name, run)
 })

@@ -96,7 +96,7 @@ export function fullCase(harness: FailureHarness, fill: NonNullable<FailureHarne
     async check(bench) {
       const { store, timed, unique } = bench
       const key = unique("kept")
-      await store.set(key, "1")
+      await bench.surely(() => store.set(key, "1"))
       const free = await fill()
       try {
         const written = await timed(() => store.set(unique("refused"), `"${"x".repeat(4_096)}"`))

@@ -32,9 +32,10 @@ async function cutEverywhere(
   const { proxy, harness } = bench
   const before = proxy.counts[length]
   await judge((await playRound(bench)).calls)
-  // Over several connections each has less of it, and the last places cut nothing.
   const whole = proxy.counts[length] - before
-  const step = Math.max(1, Math.floor(whole / (harness.cuts ?? CUTS)))
+  // Over several connections each carries less of it.
+  const share = whole / Math.max(1, proxy.counts.open)
+  const step = Math.max(1, Math.floor(share / (harness.cuts ?? CUTS)))
   let unknown = 0
   let cut = 0
   for (let at = 0; at <= whole; at += step) {
@@ -82,7 +83,7 @@ async function countUnderCuts(bench: FailureBench): Promise<void> {
     await bench.recovered()
   }
   // A reply that does not begin leaves a write unknown, whatever the length of others was.
-  const known = await store.get(key)
+  const known = await look.get(key)
   proxy.cutReplies(0)
   const lost = await timed(() =>
     store.set(key, String(Number(known?.value) + 1), { if: { version: known?.version ?? "" } }),

@@ -20,7 +20,7 @@ export interface FailureHarness {
   open(setup: FailureSetup): Store | Promise<Store>
   /** Opens a store on the same data that goes past the proxy: it prepares, and looks what really happened. */
   look(): Store | Promise<Store>
-  /** The deadline that stores are opened with, in ms. Default 300. */
+  /** The deadline that stores are opened with, in ms. Default 400. */
   readonly deadline?: number
   /**
    * How much later than its deadline a call may end, in ms; time in which this process could not run does not count. Default 500.

@@ -126,10 +126,10 @@ interface Conditional {
 }
 
 /** The same conditional call may be sent again: it lands, or has landed, and the store says the same as what stands past the proxy. */
-async function sameAgain({ store, look }: FailureBench, { key, options }: Conditional): Promise<void> {
-  const seen = await store.get(key)
+async function sameAgain({ store, look, surely }: FailureBench, { key, options }: Conditional): Promise<void> {
+  const seen = await surely(() => store.get(key))
   assert.ok(seen === null || ["0", "1"].includes(seen.value), "what stands there is neither the old nor the new")
-  const outcome = await store.set(key, "1", options)
+  const outcome = await surely(() => store.set(key, "1", options))
   assert.deepEqual(outcome, { ok: true, version: options.version }, "the same conditional call was refused")
   const stands = await look.get(key)
   assert.deepEqual([stands?.value, stands?.version], ["1", options.version])
