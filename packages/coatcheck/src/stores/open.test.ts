@@ -61,7 +61,9 @@ describe("openStore", () => {
   const refused: [string, RegExp][] = [
     ["", /memory:, sqlite:, .*http:, https:/],
     ["./sessions.db", /begins with one of/],
-    [`redis://:${secret}@localhost`, /begins with one of/],
+    [`radis://:${secret}@localhost`, /begins with one of/],
+    [`redis://:${secret}@localhost:x`, /host is missing or malformed/],
+    [`redis://localhost?${secret}=1`, /prefix, wait, grace/],
     [`constructor:${secret}`, /begins with one of/],
     [`memory:${secret}`, /Nothing stands behind/],
     [`memory:?${secret}=1`, /maxEntries, maxBytes, maxValueBytes/],

@@ -64,6 +64,23 @@ const engines: Readonly<Record<string, Engine>> = {
       return fileStore(path, { ...given({ clock, report, maxValueBytes, deadline: patience }), ...numbers(sizes) })
     },
   },
+  ...Object.fromEntries(redisSchemes().map((scheme) => [scheme, redis(scheme)])),
+}
+
+function redisSchemes(): string[] {
+  return ["redis", "rediss"].flatMap((scheme) => [scheme, `${scheme}+sentinel`, `${scheme}+cluster`])
+}
+
+function redis(scheme: string): Engine {
+  return {
+    parameters: ["prefix", "wait", "grace", "deadline", "maxValueBytes", "maxQueued"],
+    networked: true,
+    async open(rest, parameters, { clock, report, deadline, maxValueBytes }) {
+      const { redisStore } = await import("./redis.ts")
+      const url = `${scheme}:${rest}?${new URLSearchParams(parameters)}`
+      return redisStore(url, given({ clock, report, deadline, maxValueBytes }))
+    },
+  }
 }
 
 /**
@@ -72,6 +89,8 @@ const engines: Readonly<Record<string, Engine>> = {
  * - `memory:` – this process only. `maxEntries`, `maxBytes`, `maxValueBytes`.
  * - `sqlite:./var/sessions.db` – one file, several processes. `deadline`, `maxValueBytes`.
  * - `file:./var/sessions` – one folder, several processes. `deadline`, `maxValueBytes`.
+ * - `redis://localhost:6379`, `rediss://…`, `redis+sentinel://host,host/name`, `redis+cluster://host,host` – Redis or Valkey.
+ *   `prefix`, `wait`, `grace`, `deadline`, `maxValueBytes`, `maxQueued`.
  * - `http://localhost:5100`, `https://…` – a key-value service. `wire`, `lossy`.
  *
  * Parameters follow a `?` as in `memory:?maxEntries=5000`.

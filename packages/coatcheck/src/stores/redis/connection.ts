@@ -52,6 +52,8 @@ export interface RedisConnection {
    * Rejects with `RedisReplyError` or `RedisLinkError`; anything else counts as sent and unanswered.
    */
   send(key: string, args: readonly string[]): Promise<unknown>
+  /** The id of the primary that holds `key`, as far as is known now. Left out: there is one. */
+  nodeOf?(key: string): string
   /** Every primary: one, or those of a cluster, in a stable order by id. */
   primaries(): Promise<readonly RedisNode[]>
   /**
