@@ -3,7 +3,7 @@
 import { type ChildProcess, fork } from "node:child_process"
 import { once } from "node:events"
 import { fileURLToPath } from "node:url"
-import type { Command, Increments, Tally } from "./session-worker.ts"
+import type { Command, Increments, Tally, Written } from "./session-worker.ts"
 
 /** One running worker. */
 export interface Instance {
@@ -11,14 +11,16 @@ export interface Instance {
   increment(increments: Increments): Promise<Tally>
   /** Reads the session and adds one, but does not commit. */
   read(cookie: string): Promise<unknown>
-  /** Commits what was read. */
-  write(): Promise<Tally>
+  /** Ends the request whose session was read: by a commit, after an `update` if asked for. */
+  write(how: "update" | "assign"): Promise<Written>
+  /** Signs the session out, in a request of its own. */
+  reset(cookie: string): Promise<unknown>
   close(): Promise<void>
 }
 
-/** Starts a worker over a store and waits until it is ready. */
-export async function startInstance(storeUrl: string): Promise<Instance> {
-  const child = fork(fileURLToPath(new URL("session-worker.ts", import.meta.url)), [storeUrl], {
+/** Starts a worker over a store and waits until it is ready. `deadline` is that of a store's call. */
+export async function startInstance(storeUrl: string, deadline = "10s"): Promise<Instance> {
+  const child = fork(fileURLToPath(new URL("session-worker.ts", import.meta.url)), [storeUrl, deadline], {
     execArgv: ["--conditions=@coatcheck/source", "--import", "tsx"],
     stdio: ["ignore", "inherit", "inherit", "ipc"],
   })
@@ -37,7 +39,8 @@ export async function startInstance(storeUrl: string): Promise<Instance> {
     child,
     increment: (increments) => ask({ do: "increment", ...increments }) as Promise<Tally>, // what the worker answers it with
     read: (cookie) => ask({ do: "read", cookie }),
-    write: () => ask({ do: "write" }) as Promise<Tally>, // what the worker answers it with
+    write: (how) => ask({ do: "write", how }) as Promise<Written>, // what the worker answers it with
+    reset: (cookie) => ask({ do: "reset", cookie }),
     async close() {
       if (child.exitCode === null && child.signalCode === null) child.send({ do: "close" } satisfies Command)
       await ended

@@ -1,8 +1,8 @@
-// One instance of an application, as a process of its own: it opens a store by URL and increments one session on command.
-// Commands come by IPC, answers go the same way, so that a test decides what runs at the same time.
+// One instance of an application, as a process of its own: it opens a store by URL and works on one session on command: increments
+// it by many clients at once, or holds a request open, with its change not kept yet, while something else happens. Commands come by IPC, answers go the same way, so that a test decides what runs at the same time.
 
 import { setTimeout as wait } from "node:timers/promises"
-import { CoatcheckError, createSessions, type Exchange, type Session } from "coatcheck"
+import { CoatcheckError, createSessions, type Duration, type Exchange, type Session } from "coatcheck"
 import { openStore } from "coatcheck/open"
 
 /** What a test may ask for. */
@@ -10,8 +10,10 @@ export type Command =
   | ({ readonly do: "increment" } & Increments)
   /** Reads the session and adds one, but does not commit yet. Answers "read". */
   | { readonly do: "read"; readonly cookie: string }
-  /** Commits what "read" began. Answers with a Tally. */
-  | { readonly do: "write" }
+  /** Ends the request that "read" began, by a commit or by an `update` before it. Answers with Written. */
+  | { readonly do: "write"; readonly how: "update" | "assign" }
+  /** Signs the session out in a request of its own. Answers "reset". */
+  | { readonly do: "reset"; readonly cookie: string }
   | { readonly do: "close" }
 
 /** Increments of one session by so many clients at once. */
@@ -33,8 +35,16 @@ export interface Tally {
   readonly longestMs: number
 }
 
-const [url = ""] = process.argv.slice(2)
-const store = await openStore(url)
+/** How a request that was held open ended. */
+export interface Written {
+  readonly tally: Tally
+  /** What the reply would tell the browser; null: nothing. */
+  readonly setCookie: string | null
+}
+
+// On a busy machine an engine may take its time; that a call ends within its deadline is shown elsewhere.
+const [url = "", deadline = "10s"] = process.argv.slice(2)
+const store = await openStore(url, { deadline: deadline as Duration, report: () => {} }) // the store checks what it is given
 let conflicts = 0
 const sessions = createSessions<{ count: number }>({
   store,
@@ -95,6 +105,15 @@ async function tallyOf(work: () => Promise<unknown>): Promise<Tally> {
 
 let begun: Session<{ count: number }> | null = null
 
+async function write(how: "update" | "assign"): Promise<Written> {
+  let setCookie: string | null = null
+  const tally = await tallyOf(async () => {
+    if (how === "update") await begun?.update((data) => void (data.count = (data.count ?? 0) + 1))
+    setCookie = (await begun?.commit())?.setCookie ?? null
+  })
+  return { tally, setCookie }
+}
+
 async function obey(command: Command): Promise<unknown> {
   switch (command.do) {
     case "increment":
@@ -104,7 +123,13 @@ async function obey(command: Command): Promise<unknown> {
       begun.data.count = (begun.data.count ?? 0) + 1
       return "read"
     case "write":
-      return tallyOf(async () => begun?.commit())
+      return write(command.how)
+    case "reset": {
+      const session = await sessions.open(exchange(command.cookie))
+      await session.destroy()
+      await session.commit()
+      return "reset"
+    }
     case "close":
       await store.close()
       process.disconnect()
