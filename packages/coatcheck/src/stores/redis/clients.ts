@@ -38,7 +38,6 @@ export interface IoredisClient extends Listening {
 
 /** A cluster client of ioredis or iovalkey. */
 export interface IoredisCluster extends IoredisClient {
-  readonly isCluster: true
   nodes: (...args: never[]) => unknown
 }
 
@@ -64,6 +63,9 @@ const asText = { typeMapping: {} }
  * @throws TypeError when it is no client that we know, or one whose settings contradict what the store needs.
  */
 export function adopt(client: RedisClient): Adopted {
+  if (!has(client, "call") && !has(client, "sendCommand")) {
+    throw new TypeError("redisStore takes a URL, or a client of @redis/client, ioredis or iovalkey")
+  }
   const { keyPrefix, scaleReads } = settingsOf(client)
   if (typeof keyPrefix === "string" && keyPrefix !== "") {
     throw new TypeError("A client with a keyPrefix can't be listed by: give the prefix to the store instead")
@@ -73,15 +75,16 @@ export function adopt(client: RedisClient): Adopted {
   }
   // An error event without a listener ends the process. What it says, the calls say too.
   client.on?.("error", ignore)
-  if ("call" in client && typeof client.call === "function") return adoptIoredis(client)
-  if ("sendCommand" in client && typeof client.sendCommand === "function") {
-    return { connection: "masters" in client ? nodeRedisCluster(client) : nodeRedis(client), warnings: [] }
-  }
-  throw new TypeError("redisStore takes a URL, or a client of @redis/client, ioredis or iovalkey")
+  if ("call" in client) return adoptIoredis(client)
+  return { connection: "masters" in client ? nodeRedisCluster(client) : nodeRedis(client), warnings: [] }
+}
+
+/** Whether a stranger, of whatever type, has a method. */
+function has(client: unknown, method: string): boolean {
+  return typeof (client as Record<string, unknown> | null | undefined)?.[method] === "function"
 }
 
 function settingsOf(client: RedisClient): Readonly<Record<string, unknown>> {
-  if (typeof client !== "object" || client === null) return {}
   return { ...("options" in client ? client.options : undefined) }
 }
 
@@ -120,7 +123,7 @@ function nodeRedisCluster(client: NodeRedisCluster): RedisConnection {
 function adoptIoredis(client: IoredisClient | IoredisCluster): Adopted {
   const send = sendBy(client)
   const { autoResendUnfulfilledCommands, retryDelayOnFailover } = settingsOf(client)
-  if ("isCluster" in client) {
+  if ("nodes" in client) {
     const nodes = client.nodes.bind(client) as (role: string) => readonly IoredisClient[] // see `Send`
     const primaries = async (): Promise<RedisNode[]> =>
       nodes("master").map((node) => ({ id: idOf(node), send: sendBy(node) }))
