@@ -65,6 +65,22 @@ const engines: Readonly<Record<string, Engine>> = {
     },
   },
   ...Object.fromEntries(redisSchemes().map((scheme) => [scheme, redis(scheme)])),
+  postgres: postgres(),
+  postgresql: postgres(),
+}
+
+function postgres(): Engine {
+  const own = ["deadline", "maxValueBytes", "schema", "table", "connections", "maxQueued", "notify", "prepare"]
+  const ssl = ["sslmode", "sslcert", "sslkey", "sslrootcert", "sslnegotiation", "uselibpqcompat"]
+  return {
+    parameters: [...own, ...ssl, "host", "application_name", "options"],
+    networked: true,
+    async open(rest, parameters, { clock, report, deadline, maxValueBytes }) {
+      const { postgresStore } = await import("./postgres.ts")
+      const url = `postgres:${rest}?${new URLSearchParams(parameters)}`
+      return postgresStore(url, given({ clock, report, deadline, maxValueBytes }))
+    },
+  }
 }
 
 function redisSchemes(): string[] {
@@ -91,6 +107,8 @@ function redis(scheme: string): Engine {
  * - `file:./var/sessions` – one folder, several processes. `deadline`, `maxValueBytes`.
  * - `redis://localhost:6379`, `rediss://…`, `redis+sentinel://host,host/name`, `redis+cluster://host,host` – Redis or Valkey.
  *   `prefix`, `wait`, `grace`, `deadline`, `maxValueBytes`, `maxQueued`.
+ * - `postgres://user:password@localhost:5432/database`, `postgresql://…` – a table of Postgres. `deadline`, `maxValueBytes`, `schema`, `table`,
+ *   `connections`, `maxQueued`, `notify`, `prepare`, and what `pg` takes: `sslmode`, `host`, `options`, ….
  * - `http://localhost:5100`, `https://…` – a key-value service. `wire`, `lossy`.
  *
  * Parameters follow a `?` as in `memory:?maxEntries=5000`.
