@@ -4,6 +4,7 @@
 import { createService } from "@coatcheck/server"
 import { createSessions, updateEntry } from "coatcheck"
 import { fetchAdapter } from "coatcheck/fetch"
+import { cachedStore } from "coatcheck/cached"
 import { encryptedStore } from "coatcheck/encrypted"
 import { guardedStore } from "coatcheck/guarded"
 import { httpStore } from "coatcheck/http"
@@ -29,6 +30,7 @@ const doors: Readonly<Record<string, (options: never) => unknown>> = {
   memoryStore: (options) => memoryStore(options),
   sqliteStore: (options) => sqliteStore(nowhere, options),
   httpStore: (options) => httpStore("http://localhost:5100", options),
+  cachedStore: (options) => cachedStore(store, options),
   encryptedStore: (options) => encryptedStore(store, options),
   guardedStore: (options) => guardedStore(store, options),
   openStore: (options) => openStore("memory:", options),
