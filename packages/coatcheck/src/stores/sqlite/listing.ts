@@ -33,7 +33,7 @@ interface Row {
 }
 
 /** Listings on a connection; `onDamaged` is told of keys whose record can't be read. */
-export function listing(db: SqliteDatabase, onDamaged: (key: string, now: number) => void): Listing {
+export function listing(db: SqliteDatabase, onDamaged: (key: string) => void): Listing {
   const all = db.prepare("SELECT key, record FROM entries WHERE key >= ? AND key < ? ORDER BY key LIMIT ?")
   const owned = db.prepare(
     "SELECT key, record FROM entries WHERE owner = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
@@ -58,7 +58,7 @@ export function listing(db: SqliteDatabase, onDamaged: (key: string, now: number
         characters += record.length
         from = behind(key)
         const entry = unpackRecord(key, record)
-        if (entry === null) onDamaged(key, now)
+        if (entry === null) onDamaged(key)
         else if (!isOver(entry.expiresAt, now)) entries.push(values ? entry : { ...entry, value: "" })
       }
       if (rows.length < most) return { entries, cursor: null }

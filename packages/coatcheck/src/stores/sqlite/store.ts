@@ -17,10 +17,12 @@ import type { Clock } from "../../core/clock.ts"
 import { type CheckedQuery, cursorKey, isOther, isOver, refusal, written } from "../../core/contract.ts"
 import type { DeleteOutcome, Entry, Outcome, Page, Report, SetOptions, Store } from "../../core/store.ts"
 import type { CoatcheckError } from "../../errors.ts"
+import { damageTeller } from "../shared/damage.ts"
 import { commitFailure, isLocked, type SqliteDatabase, storeFailure } from "./driver.ts"
 import { listing } from "./listing.ts"
 import { packRecord, sweepSecond, unpackRecord } from "./record.ts"
 import { type Call, turns } from "./turns.ts"
+import { fileWatch } from "./watch.ts"
 
 /** `info.name` of the store. */
 export const SQLITE = "sqlite"
@@ -31,8 +33,7 @@ const SWEPT = 64
 const SWEEP_EVERY_MS = 1_000
 const SWEEP_ON_MS = 10
 const SWEEP_IDLE_MS = 60_000
-const TOLD_KEYS = 1_000
-const TELL_AGAIN_MS = 3_600_000
+const DAMAGED = "A record is damaged and counts as absent; if this goes on, check the disk and restore a backup"
 
 /** What the store needs besides its connection. */
 export interface SqliteSettings {
@@ -59,8 +60,9 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
     "DELETE FROM entries WHERE key IN (SELECT key FROM entries WHERE ends <= ? ORDER BY ends LIMIT ?)",
   )
 
+  const changes = fileWatch(db)
+  const tellDamaged = damageTeller(clock, (): void => report({ store: SQLITE, kind: "damaged", message: DAMAGED }))
   const lists = listing(db, tellDamaged)
-  const told = new Map<string, number>() // damaged keys, and until when not to tell of them again
   const reads = turns(clock, patience, TOGETHER, takeReads)
   const pages = turns(clock, patience, 1, takeReads) // a page is long enough for a turn of its own
   const writes = turns(clock, patience, TOGETHER, takeWrites)
@@ -109,6 +111,7 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
   async function close(): Promise<void> {
     closed = true
     clearTimeout(timer)
+    changes.close()
     await Promise.all([reads.idle(), pages.idle(), writes.idle()])
     try {
       // The last connection to close would do this, but not while the statements of another one wait for the garbage collector.
@@ -127,7 +130,7 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
     const row = select.get(key) as { record: unknown } | undefined // the one column of the statement
     if (row === undefined) return null
     const entry = unpackRecord(key, row.record)
-    if (entry === null) tellDamaged(key, now)
+    if (entry === null) tellDamaged(key)
     return entry === null || isOver(entry.expiresAt, now) ? null : entry
   }
 
@@ -137,7 +140,8 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
     if (refused !== null) return refused
     const entry = written(current, key, value, options)
     write(entry, current)
-    return { ok: true, version: entry.version }
+    const { version } = entry
+    return options.if === undefined ? { ok: true, version, created: current === null } : { ok: true, version }
   }
 
   /** Writes an entry over the live one; the indexes are only touched when what they hold changes. */
@@ -147,14 +151,6 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
     const indexed = current !== null && current.owner === entry.owner && sweepSecond(current.expiresAt) === ends
     if (indexed) replace.run(record, entry.key)
     else upsert.run(entry.key, record, ends, entry.owner)
-  }
-
-  function tellDamaged(key: string, now: number): void {
-    if ((told.get(key) ?? now) > now) return
-    if (told.size >= TOLD_KEYS) told.clear()
-    told.set(key, now + TELL_AGAIN_MS)
-    const message = "A record is damaged and counts as absent; if this goes on, check the disk and restore a backup"
-    report({ store: SQLITE, kind: "damaged", message })
   }
 
   // Transactions
@@ -262,5 +258,6 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
 
   rest(SWEEP_IDLE_MS)
   const info = { name: SQLITE, ordered: true, shared: true, durable: true, atomic: true }
-  return checkedStore({ info, get, set, touch, delete: remove, list, count, close }, maxValueBytes)
+  const { watch } = changes
+  return checkedStore({ info, get, set, touch, delete: remove, list, count, watch, close }, maxValueBytes)
 }
