@@ -18,7 +18,7 @@ export interface Watches {
 }
 
 /** How often a silent connection is asked whether it is there. */
-const ASK_EVERY_MS = 5_000
+const ASK_EVERY_MS = 3_000
 const RETRY_MS = 100
 const LONGEST_RETRY_MS = 5_000
 
@@ -52,47 +52,48 @@ export function watches(
   async function connect(): Promise<void> {
     if (connecting || open !== null || watchers.size === 0) return
     connecting = true
+    let client: PostgresClient
     try {
-      const client = await pool.connect()
-      connecting = false
-      await listen(client)
+      client = await pool.connect()
     } catch (error) {
       connecting = false
       if (watchers.size > 0) lost(error)
+      return
     }
+    connecting = false
+    if (watchers.size === 0) client.release()
+    else listen({ client, timer: undefined })
   }
 
-  async function listen(client: PostgresClient): Promise<void> {
-    const mine: Channel = { client, timer: undefined }
+  function listen(mine: Channel): void {
+    const { client } = mine
     open = mine
     client.on("error", onLost)
     client.on("end", onEnd)
     client.on("notification", onNotification)
-    await ask(mine, `LISTEN "${channel}"`)
-    if (open !== mine) return
-    failures = 0
-    tell(null)
-    rest(mine)
+    ask(mine, `LISTEN "${channel}"`, () => {
+      failures = 0
+      tell(null)
+      rest(mine)
+    })
   }
 
   /** Asks whether the connection is there, again and again. */
   function rest(mine: Channel): void {
-    mine.timer = setTimeout(() => {
-      ask(mine, "SELECT 1").then(() => open === mine && rest(mine), onLost)
-    }, ASK_EVERY_MS).unref()
+    mine.timer = setTimeout(() => ask(mine, "SELECT 1", () => rest(mine)), ASK_EVERY_MS).unref()
   }
 
-  /** Rejects when the answer does not come in time. */
-  async function ask({ client }: Channel, text: string): Promise<void> {
-    let timer: NodeJS.Timeout | undefined
-    const tooLate = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error("The server did not answer")), within).unref()
-    })
-    try {
-      await Promise.race([client.query({ text, values: [], rowMode: "array", types: asText }), tooLate])
-    } finally {
-      clearTimeout(timer)
+  /** Goes on with `answered`, or has lost the connection when the answer does not come in time. */
+  function ask(mine: Channel, text: string, answered: () => void): void {
+    const failing = (cause: unknown): void => {
+      if (open === mine) onLost(cause)
     }
+    mine.timer = setTimeout(() => failing(new Error("The server did not answer")), within).unref()
+    mine.client.query({ text, values: [], rowMode: "array", types: asText }).then(() => {
+      if (open !== mine) return
+      clearTimeout(mine.timer)
+      answered()
+    }, failing)
   }
 
   function onNotification(notification: PostgresNotification): void {
