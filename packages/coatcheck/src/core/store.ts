@@ -41,7 +41,12 @@ export interface Entry {
 
 /** Of a conditional call: done, or refused by what stands there now (null: nothing does). */
 export type Outcome =
-  | { readonly ok: true; readonly version: string }
+  | {
+      readonly ok: true
+      readonly version: string
+      /** Told by a `set` without a condition, where the store knows it anyway: whether nothing stood there before. */
+      readonly created?: boolean
+    }
   | { readonly ok: false; readonly current: Entry | null }
 
 /** Of `delete`: what was removed (null: there was nothing), or the entry whose version was another. */

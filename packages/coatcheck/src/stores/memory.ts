@@ -93,7 +93,7 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
       return refused.ok ? refused : { ok: false, current: slot === undefined ? null : entryOf(slot) }
     const version = options.version ?? randomText(12)
     put(slot, key, value, version, options, now)
-    return { ok: true, version }
+    return options.if === undefined ? { ok: true, version, created: slot === undefined } : { ok: true, version }
   }
 
   function touch(key: string, expiresAt: number | null, asked: string | undefined): Outcome {

@@ -90,7 +90,10 @@ async function compare({ store, clock }: Bench, sequence: readonly Command[]): P
     const old = model.get(key)?.version
     if (old !== undefined) spent.set(key, old)
     const value = String(writes)
-    assert.deepEqual(await store.set(key, value, options), model.set(key, value, options))
+    const wasAbsent = model.get(key) === null
+    const outcome = await store.set(key, value, options)
+    const tells = options.if === undefined && outcome.ok && outcome.created !== undefined
+    assert.deepEqual(outcome, { ...model.set(key, value, options), ...(tells && { created: wasAbsent }) })
   }
 
   async function step(command: Command): Promise<void> {

@@ -47,6 +47,19 @@ export const verbChecks: readonly Check[] = [
     },
   ),
 
+  check("", "a set that tells whether it created tells the truth", async ({ store, clock }) => {
+    const tells = async (): Promise<boolean | undefined> => {
+      const outcome = await store.set("k", "1", { expiresAt: clock.now() + 1_000 })
+      return outcome.ok ? outcome.created : undefined
+    }
+    const seen = [await tells(), await tells()]
+    clock.advance(1_000)
+    seen.push(await tells())
+    await store.delete("k")
+    seen.push(await tells())
+    if (seen.some((one) => one !== undefined)) assert.deepEqual(seen, [true, false, true, true])
+  }),
+
   check("SES-15 REL-01", "insert if absent never replaces", async ({ store }) => {
     assert.deepEqual(await store.set("k", "1", { if: "absent", version: "a" }), { ok: true, version: "a" })
     const first = await entryAt(store, "k")

@@ -105,6 +105,8 @@ export interface Setting {
   readonly now: () => number
   /** Set once, when the service begins to stop. */
   draining: boolean
+  /** Whether the store was seen to tell of a write whether it created. */
+  tellsCreated: boolean
   /** By key, the version that the last of those writes will leave that replace whatever stands there; see match.ts. */
   readonly chains: Map<string, { end: string }>
   /** When each kind of failure was logged last, and how often it came since without being logged. */
@@ -130,6 +132,7 @@ export function settle(store: Store, options: ServiceOptions): Setting {
     log,
     now: clock ? () => clock.now() : Date.now,
     draining: false,
+    tellsCreated: false,
     chains: new Map(),
     told: new Map(),
   }

@@ -25,6 +25,29 @@ const stores: Readonly<Record<string, () => Promise<Store>>> = {
 }
 
 describe("a record", () => {
+  it("KVS-02: 201 and 204 cost a look before the write only where the store does not tell by itself", async () => {
+    for (const tells of [true, false]) {
+      const engine = memoryStore()
+      let looks = 0
+      const store = storeWith(
+        {
+          get: (key) => ((looks += 1), engine.get(key)),
+          async set(key, value, options) {
+            const outcome = await engine.set(key, value, options)
+            return outcome.ok && !tells ? { ok: true, version: outcome.version } : outcome
+          },
+        },
+        engine,
+      )
+      const { ask } = await serve({}, store)
+      const put = async (name: string) => (await ask("PUT", `/-/v1/records/${name}`, { body: "1" })).status
+      expect([await put("a"), await put("b"), await put("a"), await put("b"), await put("c")]).toEqual([
+        201, 201, 204, 204, 201,
+      ])
+      expect(looks).toBe(tells ? 1 : 5)
+    }
+  })
+
   it("KVS-01: each write has a strong tag of its own, also after delete and re-create", async () => {
     const { ask } = await serve()
     const tags: unknown[] = []

@@ -76,9 +76,17 @@ async function putRecord(call: Call, key: string): Promise<void> {
     return sendWritten(call, 204, await onMatch(call, key, match, write, next))
   }
   if (create) return sendWritten(call, 201, await store.set(key, value, { ...options, if: "absent" }))
-  // For the status alone, and awaited: no store promises that of two calls the first one is the first to be done.
-  const wasThere = await store.get(key).then(isThere, isThere)
-  sendWritten(call, wasThere ? 204 : 201, await store.set(key, value, options))
+  const wasThere = call.setting.tellsCreated || (await store.get(key).then(isThere, isThere))
+  const outcome = await store.set(key, value, options)
+  sendWritten(call, isCreated(call, outcome, !wasThere) ? 201 : 204, outcome)
+}
+
+// Which of two statuses a write has may cost a look before it: awaited, since no store promises that of two calls the first one is
+// the first to be done. A store that tells it by itself is believed, and after the first time nobody looks any more.
+function isCreated({ setting }: Call, outcome: Outcome, looked: boolean): boolean {
+  const created = outcome.ok ? outcome.created : undefined
+  if (outcome.ok) setting.tellsCreated = created !== undefined
+  return created ?? looked
 }
 
 async function patchRecord(call: Call, key: string): Promise<void> {
