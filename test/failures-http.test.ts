@@ -20,7 +20,7 @@ describe("the http store keeps the contract while the network fails", () => {
     target,
     open: ({ port, deadline, report }) => httpStore(`http://127.0.0.1:${port}`, { deadline, report }),
     look,
-    cuts: 100,
+    cuts: 40,
   })
   for (const { name, run } of cases) it.concurrent(name, run)
 })
@@ -30,7 +30,7 @@ describe("so it does behind the guard of openStore", () => {
     target,
     open: ({ port, deadline, report }) => openStore(`http://127.0.0.1:${port}`, { deadline, report }),
     look,
-    cuts: 8,
+    cuts: 4,
   })
   for (const { name, run } of cases) it.concurrent(name, run)
 })

@@ -1,6 +1,7 @@
-// The failure suite over the Postgres store: a real server, the network before it failing in every
+// The failure suite over the Postgres store, bare and as `openStore` hands it out: a real server, the network before it failing in every
 // way that the proxy knows.
 
+import { openStore } from "coatcheck/open"
 import { postgresStore } from "coatcheck/postgres"
 import { type FailureSetup, failureCases } from "coatcheck/testing"
 import { afterAll, beforeAll, describe, it } from "vitest"
@@ -20,6 +21,16 @@ describe("the Postgres store keeps the contract while the network fails", () => 
     open: (setup) => postgresStore(through(setup), { deadline: setup.deadline, report: setup.report }),
     look,
     cuts: 12, // a connection takes a process of the server's, which takes its time
+  })
+  for (const { name, run } of cases) it.concurrent(name, run)
+})
+
+describe("so it does behind the guard of openStore", () => {
+  const cases = failureCases({
+    target: server.port,
+    open: (setup) => openStore(through(setup), { deadline: setup.deadline, report: setup.report }),
+    look,
+    cuts: 4,
   })
   for (const { name, run } of cases) it.concurrent(name, run)
 })

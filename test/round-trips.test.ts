@@ -41,6 +41,11 @@ describe.each(Object.entries(serverEngines))("over %s", (_, start) => {
     await Promise.all(Array.from({ length: 64 }, () => visit(({ data }) => data.count)))
     await visit((one) => void (one.data.count = 1))
     await visit((one) => one.update(addOne))
+    for (const owner of [null, "ben"]) {
+      await store.set("warm", "1", { owner, expiresAt: Date.now() + 60_000 })
+      await store.touch("warm", Date.now() + 90_000)
+      await store.delete("warm")
+    }
   })
   afterAll(async () => {
     await store.close()

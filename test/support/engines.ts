@@ -6,7 +6,9 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { onTestFinished } from "vitest"
+import { startPostgres } from "./postgres.ts"
 import { command, type Running, startSource } from "./processes.ts"
+import { startRedis } from "./redis.ts"
 
 /** An engine that runs. */
 export interface Engine {
@@ -73,8 +75,36 @@ async function service(): Promise<ServerEngine> {
   }
 }
 
+async function redis(): Promise<ServerEngine> {
+  const server = await startRedis({ config: { appendonly: "yes", appendfsync: "everysec" } })
+  return {
+    url: server.url,
+    port: server.port,
+    through: (port) => `redis://127.0.0.1:${port}`,
+    start: () => server.start(),
+    stop: () => server.stop(),
+    freeze: () => server.freeze(),
+    thaw: () => server.thaw(),
+    close: () => server.kill(),
+  }
+}
+
+async function postgres(): Promise<ServerEngine> {
+  const server = await startPostgres()
+  return {
+    url: server.url,
+    port: server.port,
+    through: (port) => server.url.replace(`:${server.port}/`, `:${port}/`),
+    start: () => server.start(),
+    stop: () => server.stop(),
+    freeze: () => signal(server.pid, "SIGSTOP"),
+    thaw: () => signal(server.pid, "SIGCONT"),
+    close: () => server.stop(),
+  }
+}
+
 /** Engines that are servers. */
-export const serverEngines = { "the service": service } as const
+export const serverEngines = { "the service": service, Redis: redis, Postgres: postgres } as const
 
 /** Every engine that processes can share. */
 export const sharedEngines = { SQLite: sqlite, files: file, ...serverEngines } as const

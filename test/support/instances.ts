@@ -3,6 +3,7 @@
 import { type ChildProcess, fork } from "node:child_process"
 import { once } from "node:events"
 import { fileURLToPath } from "node:url"
+import { createSessions, type Store } from "coatcheck"
 import type { Command, Increments, Tally, Written } from "./session-worker.ts"
 
 /** One running worker. */
@@ -44,6 +45,37 @@ export async function startInstance(storeUrl: string, deadline = "10s"): Promise
     async close() {
       if (child.exitCode === null && child.signalCode === null) child.send({ do: "close" } satisfies Command)
       await ended
+    },
+  }
+}
+
+/** Two of them. */
+export async function twoInstances(storeUrl: string): Promise<[Instance, Instance]> {
+  return Promise.all([startInstance(storeUrl), startInstance(storeUrl)])
+}
+
+/** Somebody who has a session. */
+export interface SessionOwner {
+  readonly cookie: string
+  /** Where its record is. */
+  readonly key: string
+  /** The count that is stored. */
+  count(): Promise<number>
+}
+
+/** A session of its own with a count of 0. */
+export async function newVisitor(store: Store): Promise<SessionOwner> {
+  const sessions = createSessions<{ count: number }>({ store })
+  const session = await sessions.open({ cookie: null, secure: false, sent: false, attach() {} })
+  session.data.count = 0
+  const { setCookie } = await session.commit()
+  const key = session.key ?? ""
+  return {
+    cookie: setCookie?.split(";")[0] ?? "",
+    key,
+    async count() {
+      const entry = await store.get(key)
+      return (JSON.parse(entry?.value ?? "null") as { data: { count: number } }).data.count
     },
   }
 }

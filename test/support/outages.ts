@@ -119,6 +119,7 @@ export function describeOutages(name: keyof typeof serverEngines): void {
       let page = await application.get("/count")
       for (; page.status !== 200; page = await application.get("/count")) {
         clicks++
+        expect(page.status).toBe(503)
         expect(performance.now() - began).toBeLessThan(RECOVERY_MS)
         await new Promise((resolve) => setTimeout(resolve, 20))
       }
