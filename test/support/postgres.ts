@@ -34,6 +34,8 @@ export interface PostgresServer {
   sql(text: string, values?: readonly unknown[]): Promise<Record<string, unknown>[]>
   /** A connection of its own, closed after the file's tests. */
   connect(): Promise<pg.Client>
+  /** Forgets the connection of `sql`, which a restart that the server made by itself has cut. */
+  reconnect(): void
   /** Starts it again as it was. Resolves when it answers. */
   start(): Promise<void>
   /** Ends it as an operator does who can't wait: connections are cut, what was committed is kept. */
@@ -136,6 +138,9 @@ export async function startPostgres({ durable = false, config = {} }: PostgresOp
       return (await admin.query<Record<string, unknown>>(text, [...values])).rows
     },
     connect,
+    reconnect() {
+      admin = null
+    },
     start: launch,
     stop: () => end("SIGINT"),
     kill: () => end("SIGKILL"),
