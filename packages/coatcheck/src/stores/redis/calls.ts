@@ -8,6 +8,7 @@
 // A call whose deadline has come is settled here, whatever the driver still hopes for. It goes on counting until the driver lets go of
 // it, so that a frozen server can't fill the memory.
 
+import { closedError } from "../../core/contract.ts"
 import type { CoatcheckError } from "../../errors.ts"
 import type { CoarseTimer } from "../shared/timer.ts"
 import { type RedisConnection, type RedisNode, RedisReplyError } from "./connection.ts"
@@ -54,7 +55,7 @@ export interface Calls {
   nodes(since?: number): Promise<readonly RedisNode[]>
   /** A script over `key`. */
   script(script: Script, key: string, args: readonly string[], since?: number): Promise<unknown>
-  /** Resolves when no call is left. */
+  /** Resolves when no call is left, nor one that follows from its answer; from then on each rejects with `closed`. */
   idle(): Promise<void>
 }
 
@@ -64,8 +65,10 @@ export function callsTo({ reads, writes, replicas }: Ways, timer: CoarseTimer, m
   const waiting = new Set<Call>()
   const onIdle: (() => void)[] = []
   let underWay = 0
+  let closed = false
 
   function begin(attempt: Call["attempt"], once: boolean, turn: number): Promise<unknown> {
+    if (closed) return Promise.reject(closedError("redis"))
     if (underWay + waiting.size >= most) return Promise.reject(overloaded())
     return new Promise((resolve, reject) => {
       const state = { teach: false, settled: false, waitsFor: null, waited: false }
@@ -157,6 +160,12 @@ export function callsTo({ reads, writes, replicas }: Ways, timer: CoarseTimer, m
     nodes: (since = timer.turn) => begin(() => reads.primaries(), false, since) as Promise<readonly RedisNode[]>, // what it resolves to
     ask: (node, args, since = timer.turn) => begin(() => node.send(args), false, since),
     script: (script, key, args, since = timer.turn) => begin(evaluate(script, key, args), script.use === "once", since),
-    idle: () => (open.size === 0 ? Promise.resolve() : new Promise((wake) => onIdle.push(wake))),
+    async idle() {
+      do {
+        if (open.size > 0) await new Promise<void>((wake) => onIdle.push(wake))
+        await new Promise(setImmediate) // a verb that has one answer may have another question
+      } while (open.size > 0)
+      closed = true
+    },
   }
 }

@@ -3,8 +3,8 @@
 // connection says is the caller's to judge, and a lost connection never leads to a second sending.
 //
 // The picture is asked for again when something contradicts it (MOVED, a lost connection, CLUSTERDOWN) and every ten seconds besides, of one
-// node after the other until one answers. A driver's own cluster client was tried and left: it repeats commands whose connection
-// broke, hides which of them did not leave, and costs about twice as much a call.
+// node after the other until one answers. A driver's own cluster client is no help here: it repeats commands whose connection broke,
+// and does not say of those that failed which have left.
 
 import type { Endpoint } from "./address.ts"
 import { bell } from "./bell.ts"
