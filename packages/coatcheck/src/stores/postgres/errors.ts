@@ -37,10 +37,10 @@ const failures: Readonly<Record<string, Failure>> = {
 /** Behind a pooler that gives each transaction another server, a statement that was prepared on one is missing on the next. */
 const unprepared: ReadonlySet<string> = new Set(["26000", "42P05"])
 
-/** The SQLSTATE of an error that the server sent; null: it is the driver's own. */
+/** The SQLSTATE of an error that the server sent; null: it is the driver's or the system's own. EPIPE has five letters too, and no digit. */
 export function sqlState(error: unknown): string | null {
   const code = (error as { code?: unknown } | null)?.code
-  return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) ? code : null
+  return typeof code === "string" && /^(?=.*\d)[0-9A-Z]{5}$/.test(code) ? code : null
 }
 
 /** Whether the connection can't be used any more after this error. */
