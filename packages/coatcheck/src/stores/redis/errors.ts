@@ -12,25 +12,33 @@ export interface Verdict {
   readonly again: boolean
 }
 
-/** By the first word of the server's text. */
-const codes: Readonly<Record<string, readonly [ErrorCode, string]>> = {
+type Meaning = readonly [code: ErrorCode, why: string, again?: "again"]
+
+/** By the first word of the server's text; what may be over in a moment is sent again. */
+const meanings: Readonly<Record<string, Meaning>> = {
   OOM: ["full", "the server's memory is full; raise maxmemory"],
   MISCONF: ["unavailable", "the server can't save to disk and takes no writes; see its log"],
-  LOADING: ["unavailable", "the server is loading its data"],
-  BUSY: ["unavailable", "the server is busy with a script"],
-  MASTERDOWN: ["unavailable", "the server has lost its primary"],
-  READONLY: ["unavailable", "the server is a replica now"],
-  NOREPLICAS: ["unavailable", "too few replicas follow the primary (min-replicas-to-write)"],
-  CLUSTERDOWN: ["unavailable", "the cluster is down"],
-  TRYAGAIN: ["unavailable", "the cluster is moving the key"],
-  MOVED: ["unavailable", "the cluster has moved the key"],
-  ASK: ["unavailable", "the cluster is moving the key"],
-  UNKILLABLE: ["unavailable", "the server is busy with a script"],
+  LOADING: ["unavailable", "the server is loading its data", "again"],
+  BUSY: ["unavailable", "the server is busy with a script", "again"],
+  UNKILLABLE: ["unavailable", "the server is busy with a script", "again"],
+  MASTERDOWN: ["unavailable", "the server has lost its primary", "again"],
+  READONLY: ["unavailable", "the server is a replica now", "again"],
+  NOREPLICAS: ["unavailable", "too few replicas follow the primary (min-replicas-to-write)", "again"],
+  CLUSTERDOWN: ["unavailable", "the cluster is down", "again"],
+  TRYAGAIN: ["unavailable", "the cluster is moving the key", "again"],
+  MOVED: ["unavailable", "the cluster has moved the key", "again"],
+  ASK: ["unavailable", "the cluster is moving the key", "again"],
   WRONGTYPE: ["corrupt", "under a name of the store's stands data of another kind; give the store a prefix of its own"],
   NOAUTH: ["denied", "the server asks for a password"],
   WRONGPASS: ["denied", "the server refused user or password"],
   NOPERM: ["denied", "the user may not use a command or key that the store needs; see the store's page for the rules"],
 }
+
+/** By more of it, where the first word is ERR. */
+const others: readonly (readonly [pattern: RegExp, meaning: Meaning])[] = [
+  [/max number of clients/, ["unavailable", "the server takes no more connections; raise maxclients", "again"]],
+  [/unknown (sub)?command/i, ["unsupported", "the server lacks a command; it takes Redis 7 or Valkey 8"]],
+]
 
 /** Of an attempt that was rejected. `once`: it may have changed something, and must not be repeated blindly. */
 export function judge(error: unknown, once: boolean): Verdict {
@@ -47,24 +55,10 @@ export function judge(error: unknown, once: boolean): Verdict {
 
 function judgeReply(error: RedisReplyError): Verdict {
   const word = /^[A-Z]+/.exec(error.message)?.[0] ?? ""
-  const known = codes[word]
-  if (known !== undefined) {
-    const [code, why] = known
-    return { error: refused(code, why, error), again: code === "unavailable" }
-  }
-  if (error.message.startsWith("ERR max number of clients")) {
-    return {
-      error: refused("unavailable", "the server takes no more connections; raise maxclients", error),
-      again: true,
-    }
-  }
-  if (/unknown (sub)?command/i.test(error.message)) {
-    return {
-      error: refused("unsupported", "the server lacks a command; it takes Redis 7 or Valkey 8", error),
-      again: false,
-    }
-  }
-  return { error: refused("unavailable", "the server refused the command; see the cause", error), again: false }
+  const more = others.find(([pattern]) => pattern.test(error.message))?.[1]
+  const [code, why, again] = meanings[word] ?? more ?? ["unavailable", "the server refused the command; see the cause"]
+  const message = `The redis store changed nothing: ${why}`
+  return { error: new CoatcheckError(code, message, { cause: error }), again: again !== undefined }
 }
 
 /** Of a call whose deadline has come. `sent`: a write that may have arrived. */
@@ -83,8 +77,4 @@ export function overloaded(): CoatcheckError {
 export function unknown(why: string, cause?: unknown): CoatcheckError {
   const message = `The redis store can't tell whether the write happened (${why}): read before you write again`
   return new CoatcheckError("unknown-outcome", message, cause === undefined ? undefined : { cause })
-}
-
-function refused(code: ErrorCode, why: string, cause: unknown): CoatcheckError {
-  return new CoatcheckError(code, `The redis store changed nothing: ${why}`, { cause })
 }

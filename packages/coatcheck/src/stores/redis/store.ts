@@ -68,8 +68,7 @@ export function storeOn(ways: Ways, settings: RedisSettings): Store {
     const creates = options.if === undefined || options.if === "absent"
     // An end that is left out is none for a new record, and not known for one that may stand there.
     const foreseen = options.if === "absent" ? (expiresAt ?? null) : expiresAt
-    const lives = foreseen === undefined || !isOver(foreseen, now)
-    const early = creates && typeof owner === "string" && lives ? index(owner, key, foreseen, now, since) : null
+    const early = creates && typeof owner === "string" ? index(owner, key, foreseen, now, since) : null
     early?.catch(() => {}) // looked at when the record is written
     const args = [String(now), grace, conditionOf(options), version, packEnd(expiresAt), packOwner(owner), value]
     const reply = await calls.script(setScript, space + key, args, since)
@@ -115,7 +114,7 @@ export function storeOn(ways: Ways, settings: RedisSettings): Store {
     }
   }
 
-  /** Puts a key into its owner's set, and looks at those of it that have been there too long. undefined: its end is not known yet. */
+  /** Puts a key that has not ended into its owner's set, and looks at those who have been there too long. undefined: its end is not known yet. */
   async function index(
     owner: string,
     key: string,
@@ -123,6 +122,7 @@ export function storeOn(ways: Ways, settings: RedisSettings): Store {
     now: number,
     since?: number,
   ): Promise<void> {
+    if (isOver(expiresAt ?? null, now)) return
     const suspects = await owners.add(owner, key, expiresAt, now, since)
     if (suspects.length > 0) background(listing.examine(owner, suspects, now))
   }
