@@ -111,7 +111,9 @@ export async function redisStore(urlOrClient: string | RedisClient, options: Red
   if (wait === 0) return open({ reads, writes: reads, replicas: null }, settings)
   try {
     const writes = await connected(address, access)
-    return await open({ reads, writes, replicas: replicasOf(writes, wait, Math.ceil(settings.deadline / 2)) }, settings)
+    // A write may come while others wait for theirs: twice the time, and some for itself.
+    const patience = Math.ceil(settings.deadline * 0.4)
+    return await open({ reads, writes, replicas: replicasOf(writes, wait, patience) }, settings)
   } catch (error) {
     await reads.close()
     throw error

@@ -128,13 +128,14 @@ describe("what surely did not happen", () => {
     const at = rig()
     at.answer = () => Promise.reject(new RedisReplyError("LOADING Redis is loading the dataset in memory"))
     const written = at.calls.script(write, "k", [])
-    const expected = expect(written).rejects.toMatchObject({ code: "unavailable", message: /loading/ })
+    written.catch(() => {}) // looked at when its time is over
     await at.pass(1_100)
-    await expected
+    await expect(written).rejects.toMatchObject({ code: "unavailable", message: expect.stringMatching(/loading/) })
     at.answer = () => lost(false)
-    const read = expect(at.calls.read("k", ["GET", "k"])).rejects.toMatchObject({ message: /not connected/ })
+    const read = at.calls.read("k", ["GET", "k"])
+    read.catch(() => {})
     await at.pass(1_100)
-    await read
+    await expect(read).rejects.toMatchObject({ message: expect.stringMatching(/not connected/) })
   })
 
   it("takes all others along when the first gets through, and costs little until then", async () => {
@@ -204,13 +205,16 @@ describe("how many", () => {
   it("F-RED-2: no more than so many are under way, with those that the driver has not let go of", async () => {
     const at = rig(3)
     const first = [0, 1, 2].map(() => outcome(at.calls.read("k", ["GET", "k"])))
-    await expect(at.calls.read("k", ["GET", "k"])).rejects.toMatchObject({ code: "unavailable", message: /Too many/ })
+    await expect(at.calls.read("k", ["GET", "k"])).rejects.toMatchObject({
+      code: "unavailable",
+      message: expect.stringMatching(/Too many/),
+    })
     await expect(at.calls.script(write, "k", [])).rejects.toMatchObject({ code: "unavailable" })
     expect(at.sent).toBe(3)
     await at.pass(1_100)
     expect(first.map(({ now }) => now)).toEqual(["unavailable", "unavailable", "unavailable"])
     // Their time is over, and the driver still holds them.
-    await expect(at.calls.read("k", ["GET", "k"])).rejects.toMatchObject({ message: /Too many/ })
+    await expect(at.calls.read("k", ["GET", "k"])).rejects.toMatchObject({ message: expect.stringMatching(/Too many/) })
     at.pending[0]?.reject(new RedisLinkError(true, "cut"))
     await turn()
     const next = outcome(at.calls.read("k", ["GET", "k"]))
@@ -225,7 +229,7 @@ describe("how many", () => {
     at.answer = () => lost(false)
     const waiting = [0, 1].map(() => outcome(at.calls.read("k", ["GET", "k"])))
     await turn()
-    await expect(at.calls.read("k", ["GET", "k"])).rejects.toMatchObject({ message: /Too many/ })
+    await expect(at.calls.read("k", ["GET", "k"])).rejects.toMatchObject({ message: expect.stringMatching(/Too many/) })
     await at.pass(1_100)
     expect(waiting.map(({ now }) => now)).toEqual(["unavailable", "unavailable"])
     at.answer = async () => "ok"

@@ -35,10 +35,14 @@ interface Node extends Endpoint {
   leftAt: number
 }
 
+type Picture = ReturnType<typeof readSlots>
+
 const MAX_REDIRECTIONS = 5
 const REFRESH_MS = 10_000
 /** While something contradicts the picture, it is asked for no more often than that. */
 const REFRESH_SOON_MS = 100
+/** A node that has not answered for so long is not waited for alone: the next one is asked too. */
+const NEXT_MS = 100
 
 /** Connects to a cluster by the nodes that are given, and learns of the others. */
 export function clusterConnection({ seeds, ...parts }: ClusterParts): ClusterConnection {
@@ -46,6 +50,8 @@ export function clusterConnection({ seeds, ...parts }: ClusterParts): ClusterCon
   const slots: (Node | undefined)[] = Array.from({ length: SLOTS })
   const listeners = new Set<() => void>()
   const stands = bell()
+  /** To nodes that are asked for the picture and for nothing else. */
+  const passing = new Set<Channel>()
   let owners: readonly Node[] = []
   /** Whoever may know the cluster: the ones we were given, and all that were ever named, replicas too. */
   let known: readonly Endpoint[] = seeds
@@ -93,24 +99,27 @@ export function clusterConnection({ seeds, ...parts }: ClusterParts): ClusterCon
     settle()
   }
 
-  /** The picture of the first node that has one: those that we have a link to, then all others. */
-  async function askAround(): Promise<ReturnType<typeof readSlots> | null> {
+  /** The picture of the first node that has one: those that we have a link to are asked first, then all others. */
+  function askAround(): Promise<Picture | null> {
     const up = [...nodes.values()].filter(({ channel: { isUp } }) => isUp)
-    for (const node of shuffled(up)) {
-      const found = await ask(node, node.channel)
-      if (found !== null || closed) return found
-    }
-    for (const endpoint of shuffled(known)) {
-      if (nodes.get(nameOf(endpoint))?.channel.isUp) continue
-      const short = channel({ ...parts, locate: async () => endpoint })
-      const found = await ask(endpoint, short)
-      short.close()
-      if (found !== null || closed) return found
-    }
-    return null
+    const others = known.filter((endpoint) => nodes.get(nameOf(endpoint))?.channel.isUp !== true)
+    return firstOf([
+      ...shuffled(up).map((node) => () => ask(node, node.channel)),
+      ...shuffled(others).map((endpoint) => () => askOnce(endpoint)),
+    ])
   }
 
-  async function ask(endpoint: Endpoint, over: Channel): Promise<ReturnType<typeof readSlots> | null> {
+  async function askOnce(endpoint: Endpoint): Promise<Picture | null> {
+    if (closed) return null
+    const own = channel({ ...parts, locate: async () => endpoint })
+    passing.add(own)
+    const found = await ask(endpoint, own)
+    passing.delete(own)
+    own.close()
+    return found
+  }
+
+  async function ask(endpoint: Endpoint, over: Channel): Promise<Picture | null> {
     try {
       const answer = await over.ask(Math.min(parts.deadline, 1_000), ["CLUSTER", "SLOTS"])
       const found = readSlots(answer, endpoint)
@@ -217,8 +226,38 @@ export function clusterConnection({ seeds, ...parts }: ClusterParts): ClusterCon
       clearTimeout(pause)
       stands.ring()
       for (const { channel: one } of nodes.values()) one.close()
+      for (const one of passing) one.close()
     },
   }
+}
+
+/** The first answer that is one, of attempts that begin one behind the other; null when there is none. */
+function firstOf<T>(attempts: readonly (() => Promise<T | null>)[]): Promise<T | null> {
+  return new Promise((resolve) => {
+    let begun = 0
+    let failed = 0
+    let next: NodeJS.Timeout | undefined
+    const begin = (): void => {
+      clearTimeout(next)
+      const attempt = attempts[begun++]
+      if (attempt === undefined) {
+        if (failed === attempts.length) resolve(null)
+        return
+      }
+      next = setTimeout(begin, NEXT_MS)
+      void attempt().then((found) => {
+        if (found === null) {
+          failed++
+          begin()
+          return
+        }
+        begun = attempts.length
+        clearTimeout(next)
+        resolve(found)
+      })
+    }
+    begin()
+  })
 }
 
 function nameOf({ host, port }: Endpoint): string {

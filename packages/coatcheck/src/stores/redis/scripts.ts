@@ -44,7 +44,7 @@ end
 /**
  * ARGV: now, grace in ms, condition ("": none, "*": absent, else a version), new version, end, owner, value.
  *
- * Done: a list, empty or [1 if the owner is another, else 0; owner; end] for an owner's set that has to follow.
+ * Done: [1 if nothing stood there, else 0], and where an owner's set has to follow, behind it [1 if the owner is another, else 0; owner; end].
  */
 export const setScript: Script = script(
   "once",
@@ -52,8 +52,8 @@ export const setScript: Script = script(
 local condition = ARGV[3]
 if condition ~= '' then
   if version and version == ARGV[4] then
-    if owner == '' then return {} end
-    return {1, string.sub(owner, 2), ends}
+    if owner == '' then return {0} end
+    return {0, 1, string.sub(owner, 2), ends}
   end
   if condition == '*' then
     if version then return raw end
@@ -65,10 +65,11 @@ local nextEnds, nextOwner = ARGV[5], ARGV[6]
 if nextEnds == '' then nextEnds = version and ends or '-' end
 if nextOwner == '' then nextOwner = version and owner or '' elseif nextOwner == '-' then nextOwner = '' end
 put(ARGV[4], nextEnds, nextOwner, ARGV[7], ARGV[2])
-if nextOwner == '' then return {} end
-if not version or owner ~= nextOwner then return {1, string.sub(nextOwner, 2), nextEnds} end
-if ends ~= nextEnds or (condition == '' and ARGV[5] == '') then return {0, string.sub(nextOwner, 2), nextEnds} end
-return {}
+local created = version and 0 or 1
+if nextOwner == '' then return {created} end
+if not version or owner ~= nextOwner then return {created, 1, string.sub(nextOwner, 2), nextEnds} end
+if ends ~= nextEnds or (condition == '' and ARGV[5] == '') then return {created, 0, string.sub(nextOwner, 2), nextEnds} end
+return {created}
 `,
 )
 

@@ -73,14 +73,14 @@ export function storeOn(ways: Ways, settings: RedisSettings): Store {
     const args = [String(now), grace, conditionOf(options), version, packEnd(expiresAt), packOwner(owner), value]
     const reply = await calls.script(setScript, space + key, args, since)
     if (!Array.isArray(reply)) return { ok: false, current: liveEntry(key, reply, now, tellDamaged) }
-    const [moved, ownerNow, end] = reply as [number?, string?, string?] // what the script says it gives
+    const [created, moved, ownerNow, end] = reply as [number, number?, string?, string?] // what the script says it gives
     if (early !== null && foreseen !== undefined) await listed(early)
     else if (ownerNow !== undefined) {
       const late = index(ownerNow, key, end === "-" ? null : Number(end), now, since)
       if (moved === 1 || early !== null) await listed(late)
       else background(late)
     }
-    return { ok: true, version }
+    return options.if === undefined ? { ok: true, version, created: created === 1 } : { ok: true, version }
   }
 
   async function touch(key: string, expiresAt: number | null, version = ""): Promise<Outcome> {
