@@ -70,7 +70,7 @@ async function pipelined(name, port) {
           whole.exec(ignore)
         })
       }
-      pipeline.call(command, ...args, (error, reply) => (error ? reject(error) : resolve(reply)))
+      pipeline.call(command, ...args, (error, reply) => (error instanceof Error ? reject(error) : resolve(reply)))
     })
   return { send, close: () => client.disconnect() }
 }
