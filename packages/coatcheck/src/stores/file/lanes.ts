@@ -26,10 +26,12 @@ export interface Call<Step> {
 export interface Work<Step> {
   /** Gets hold of the record; false when `isWanted` said that nobody waits any more. */
   begin(name: string, isWanted: () => boolean): Promise<boolean>
-  /** Settles these calls. Never rejects. */
-  take(name: string, calls: readonly Call<Step>[]): Promise<void>
-  /** Lets go of the record. `more`: the lane has further calls. */
-  end(name: string, more: boolean): Promise<void>
+  /** Does these calls; resolves with the way to answer them. Never rejects. */
+  take(name: string, calls: readonly Call<Step>[]): Promise<() => void>
+  /** Lets go of the record, before its calls are answered: who is answered may end the process. */
+  end(name: string): void
+  /** Lets others have the record first, who wait for it; called between two takes of one lane. */
+  yieldTo(name: string): Promise<void>
 }
 
 /** The lanes of a store. */
@@ -52,7 +54,7 @@ export function lanes<Step>(clock: Clock, deadline: number, work: Work<Step>): L
   timer.watch((last) => {
     for (const call of open) {
       if (call.turn > last) break
-      settle(call, () => call.reject(late(call.underWay)))
+      call.reject(late(call.underWay))
     }
     return open.size > 0
   })
@@ -102,8 +104,10 @@ export function lanes<Step>(clock: Clock, deadline: number, work: Work<Step>): L
       if (!begun) break
       const calls = lane.splice(0, TOGETHER).filter(({ over }) => !over)
       for (const call of calls) call.underWay = true
-      await work.take(name, calls)
-      await work.end(name, isWanted())
+      const answer = await work.take(name, calls)
+      work.end(name)
+      answer()
+      if (isWanted()) await work.yieldTo(name)
     }
     waiting.delete(name)
   }

@@ -66,7 +66,7 @@ async function judged(as: Partial<Holder>, taken: boolean): Promise<void> {
   fs.utimesSync(lock("k"), 1, 1)
   const locks = open()
   expect(await locks.take("k", soon())).toBe(taken)
-  if (taken) await locks.giveBack("k", false)
+  if (taken) locks.giveBack("k")
   fs.rmSync(lock("k"), { force: true })
 }
 
@@ -77,7 +77,7 @@ describe("a lock", () => {
     const stat = fs.readFileSync("/proc/self/stat", "latin1")
     const start = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]
     expect(JSON.parse(fs.readFileSync(lock("k"), "utf8"))).toMatchObject({ pid: process.pid, start })
-    await locks.giveBack("k", false)
+    locks.giveBack("k")
     expect(fs.readdirSync(folder)).toEqual([])
   })
 
@@ -90,7 +90,7 @@ describe("a lock", () => {
       most = Math.max(most, ++inside)
       await turn()
       inside -= 1
-      await locks.giveBack("k", false)
+      locks.giveBack("k")
     }
     await Promise.all(Array.from({ length: 24 }, (_, at) => one(stores[at % 3] as Locks)))
     expect(most).toBe(1)
@@ -125,7 +125,7 @@ describe("a lock", () => {
     expect(await locks.take("k", soon()), "without a socket nothing is known").toBe(false)
     fs.renameSync(join(work, "kept"), join(work, socket))
     expect(await locks.take("k", soon())).toBe(true)
-    await locks.giveBack("k", false)
+    locks.giveBack("k")
   })
 
   it("F-KILL-1: of a process that was killed in a container of its own is taken", async () => {
@@ -159,7 +159,7 @@ describe("a lock", () => {
     child.kill("SIGKILL")
     await ended
     expect(await locks.take("k", always)).toBe(true)
-    await locks.giveBack("k", false)
+    locks.giveBack("k")
   })
 
   it.each(["", "{", "null", "rubbish", '{"pid":1}', `{"id":"../../../etc","pid":1,"start":"","boot":"","space":""}`])(
@@ -168,7 +168,7 @@ describe("a lock", () => {
       fs.writeFileSync(lock("k"), content)
       const locks = open()
       expect(await locks.take("k", soon())).toBe(true)
-      await locks.giveBack("k", false)
+      locks.giveBack("k")
     },
   )
 
@@ -192,7 +192,7 @@ describe("a lock", () => {
           most = Math.max(most, ++inside)
           await turn()
           inside -= 1
-          await locks.giveBack(name, false)
+          locks.giveBack(name)
         }),
       )
       expect(most).toBe(1)
@@ -204,7 +204,7 @@ describe("a lock", () => {
     for (const name of ["k", "k~", "k~~"]) fs.linkSync(file, lock(name))
     const locks = open()
     expect(await locks.take("k", soon())).toBe(true)
-    await locks.giveBack("k", false)
+    locks.giveBack("k")
     expect(fs.readdirSync(folder).filter((name) => name !== "k+")).toEqual([])
   })
 
@@ -222,23 +222,24 @@ describe("a lock", () => {
     const order: string[] = []
     const waiting = b.take("k", always).then(async () => {
       order.push("b")
-      await b.giveBack("k", false)
+      b.giveBack("k")
     })
     while (!fs.existsSync(lock("k+"))) await turn()
-    await a.giveBack("k", true)
+    a.giveBack("k")
+    await a.yieldTo("k")
     await a.take("k", always).then(() => order.push("a"))
     await waiting
-    await a.giveBack("k", false)
+    a.giveBack("k")
     expect(order).toEqual(["b", "a"])
   })
 
   it("is made by a presence that was cleared away and is made anew", async () => {
     const locks = open()
     await locks.take("k", always)
-    await locks.giveBack("k", false)
+    locks.giveBack("k")
     for (const name of fs.readdirSync(work)) fs.rmSync(join(work, name))
     expect(await locks.take("k", always)).toBe(true)
-    await locks.giveBack("k", false)
+    locks.giveBack("k")
   })
 
   it("bounds what is open: 64 are held at once, the others wait in line", async () => {
@@ -250,9 +251,9 @@ describe("a lock", () => {
     for (let turns = 0; turns < 50; turns++) await turn()
     expect(taken).toBe(64)
     expect(fs.readdirSync(folder)).toHaveLength(64)
-    for (const name of names.slice(0, 64)) await locks.giveBack(name, false)
+    for (const name of names.slice(0, 64)) locks.giveBack(name)
     await Promise.all(all)
-    for (const name of names.slice(64)) await locks.giveBack(name, false)
+    for (const name of names.slice(64)) locks.giveBack(name)
     expect(fs.readdirSync(folder)).toEqual([])
   })
 })
@@ -285,7 +286,7 @@ describe("what processes leave behind", () => {
   it("is nothing when a store was closed", async () => {
     const locks = locksIn(folder, work)
     await locks.take("k", always)
-    await locks.giveBack("k", false)
+    locks.giveBack("k")
     await locks.end()
     expect([fs.readdirSync(folder), fs.readdirSync(work)]).toEqual([[], []])
   })

@@ -28,8 +28,10 @@ export interface Locks {
    * @returns whether it has it.
    */
   take(name: string, isWanted: () => boolean): Promise<boolean>
-  /** Gives it back. `again`: this store is about to take it again; then it first lets others who wait for it. */
-  giveBack(name: string, again: boolean): Promise<void>
+  /** Gives it back. */
+  giveBack(name: string): void
+  /** Lets others have a lock that was given back, if any wait for it; for who would take it again at once. */
+  yieldTo(name: string): Promise<void>
   /** Does something while it has a lock, if the lock can be had at once. */
   ifFree(name: string, work: () => void): Promise<void>
   /** A path in `work/` for a file on its way. */
@@ -148,10 +150,13 @@ export function locksIn(folder: string, work: string): Locks {
     return false
   }
 
-  async function giveBack(name: string, again: boolean): Promise<void> {
+  function giveBack(name: string): void {
     letGo(name)
     places.leave()
-    if (again && isAwaited(name)) await pause(STEP_BACK_MS)
+  }
+
+  async function yieldTo(name: string): Promise<void> {
+    if (isAwaited(name)) await pause(STEP_BACK_MS)
   }
 
   function isAwaited(name: string): boolean {
@@ -194,6 +199,7 @@ export function locksIn(folder: string, work: string): Locks {
   return {
     take,
     giveBack,
+    yieldTo,
     async ifFree(name, work) {
       if (!(await claim(name))) return
       try {

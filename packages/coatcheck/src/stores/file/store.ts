@@ -60,7 +60,12 @@ export async function storeIn(folder: Folder, settings: FileSettings): Promise<S
   const { clock, report, deadline, maxValueBytes } = settings
   const locks = locksIn(folder.locks, folder.work)
   const owners = ownersIn(folder)
-  const line = lanes<Step>(clock, deadline, { begin: locks.take, take, end: locks.giveBack })
+  const line = lanes<Step>(clock, deadline, {
+    begin: locks.take,
+    take,
+    end: locks.giveBack,
+    yieldTo: locks.yieldTo,
+  })
   const lists = listing(folder, owners, (name) => look(name).entry)
   const sweeps = sweeper({ folder, locks, owners, clock, report, read: (name) => look(name).entry })
   const longest = Math.max(LONGEST_FILE, maxValueBytes + HEADER_BYTES)
@@ -176,13 +181,12 @@ export async function storeIn(folder: Folder, settings: FileSettings): Promise<S
   }
 
   /** Takes calls of one record, whose lock is held, together: each sees those before it, and all are answered after one write. */
-  async function take(name: string, calls: readonly Call<Step>[]): Promise<void> {
+  async function take(name: string, calls: readonly Call<Step>[]): Promise<() => void> {
     const [first] = calls
-    if (first === undefined) return
+    if (first === undefined) return () => {}
     try {
       const standing = look(name)
-      const before = live(standing)
-      let after = before
+      let after = live(standing)
       let isChanged = doubtful.has(name)
       const results = calls.map(({ step }) => {
         const { result, next } = step.decide(after)
@@ -193,18 +197,21 @@ export async function storeIn(folder: Folder, settings: FileSettings): Promise<S
         return result
       })
       if (isChanged) await keep(name, first.step.key, standing, after)
-      for (const [at, call] of calls.entries()) call.resolve(results[at])
       sweeps.nudge()
+      return () => calls.forEach((call, at) => call.resolve(results[at]))
     } catch (error) {
       const problem = failure("write", error)
       if (problem.code === "unknown-outcome") doubtful.add(name)
-      else if (calls.length > 1) {
-        // One of them may be to blame, such as a long value on a full disk.
-        for (const call of calls) if (!call.over) await take(name, [call])
-        return
-      }
-      for (const call of calls) call.reject(problem)
+      else if (calls.length > 1) return takeOneByOne(name, calls)
+      return () => calls.forEach((call) => call.reject(problem))
     }
+  }
+
+  /** One of them was to blame perhaps, such as a long value on a full disk; the others need not fail with it. */
+  async function takeOneByOne(name: string, calls: readonly Call<Step>[]): Promise<() => void> {
+    const answers: (() => void)[] = []
+    for (const call of calls) if (!call.over) answers.push(await take(name, [call]))
+    return () => answers.forEach((answer) => answer())
   }
 
   /** Makes `after` stand under a name, for good. */
