@@ -1,6 +1,6 @@
 // Listing records on the strict wire: a page as one JSON document, or, for who accepts lines, the whole as a stream, an entry a line.
 
-import type { ListQuery } from "coatcheck"
+import type { Entry, ListQuery } from "coatcheck"
 import { formatEntry, formatPage, parseListQuery } from "coatcheck/protocol"
 import { beginStream, type Call, sendJson } from "./call.ts"
 import { sendAllowed } from "./failure.ts"
@@ -10,7 +10,6 @@ import { endStream, pages, writePart } from "./stream.ts"
 const lines = "application/x-ndjson"
 // Of a page as text there is this much at a time, however slowly the client takes it.
 const partLength = 65_536
-// White space inside a value as it was written; in a string it would be escaped.
 const lineBreak = /[\r\n]/g
 
 /** `/-/v1/records`. */
@@ -31,9 +30,10 @@ async function streamRecords(call: Call, query: ListQuery): Promise<void> {
   for await (const { entries } of pages(store, query)) {
     if (!call.response.headersSent) beginStream(call, lines)
     if (call.method === "HEAD") break
+    const at = now()
     let text = ""
     for (const entry of entries) {
-      text += `${formatEntry(entry, now()).replace(lineBreak, " ")}\n`
+      text += lineOf(entry, at)
       if (text.length < partLength) continue
       await writePart(call, text)
       text = ""
@@ -41,4 +41,12 @@ async function streamRecords(call: Call, query: ListQuery): Promise<void> {
     if (text !== "") await writePart(call, text)
   }
   endStream(call)
+}
+
+// A value is as it was written, with line breaks between its tokens perhaps; in a string they are escaped. Looking for one costs far
+// less than a replacement that finds none.
+function lineOf(entry: Entry, now: number): string {
+  const line = formatEntry(entry, now)
+  const isBroken = entry.value.includes("\n") || entry.value.includes("\r")
+  return `${isBroken ? line.replace(lineBreak, " ") : line}\n`
 }

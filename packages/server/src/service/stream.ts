@@ -40,7 +40,7 @@ function fitting({ entries }: Page, limit: number): number {
 export function writePart(call: Call, text: string): Promise<void> | void {
   const { response } = call
   if (response.destroyed) throw gone
-  if (response.write(text)) return
+  if (response.write(Buffer.from(text))) return // as text its bytes would be counted first, and written then
   return new Promise((resolve, reject) => {
     const settle = (): void => {
       response.off("drain", settle)

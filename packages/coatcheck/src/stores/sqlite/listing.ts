@@ -12,8 +12,10 @@ import { unpackRecord } from "./record.ts"
 
 /** A page ends early after so many characters, so that a thousand long values do not fill the memory. */
 const PAGE_CHARACTERS = 8_388_608
-/** Rows a statement: few enough that long values stop it in time. */
+/** Rows a statement: few enough that long values stop it in time, and more where the ones before were short. */
 const ROWS = 32
+const SHORT_ROWS = 128
+const SHORT = 1_024
 /** Counting further would hold the event loop. */
 const COUNTED = 10_000
 /** In SQLite every blob comes after every text: the upper bound of a range that has none. */
@@ -50,7 +52,8 @@ export function listing(db: SqliteDatabase, onDamaged: (key: string) => void): L
     let looked = 0
     let characters = 0
     for (;;) {
-      const most = Math.min(limit + 1 - looked, ROWS)
+      const rowsAtOnce = looked > 0 && characters / looked < SHORT ? SHORT_ROWS : ROWS
+      const most = Math.min(limit + 1 - looked, rowsAtOnce)
       const rows = owner === null ? all.all(from, end, most) : owned.all(owner, from, end, most)
       for (const { key, record } of rows as Row[]) {
         if (looked === limit || characters > PAGE_CHARACTERS) return { entries, cursor: cursorAt(from.slice(0, -1)) }
