@@ -55,7 +55,7 @@ function steps({ table, byEnd, byOwner }: TableNames): readonly (readonly string
     ],
     // Room on each page for the next version of a row: a write that moves no end then leaves the indexes alone. And cleaning begins
     // when a twentieth of the rows is dead, not a fifth, because sessions are written again and again.
-    [`ALTER TABLE ${table} SET (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05)`],
+    [`ALTER TABLE ${table} SET (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05)`],
   ]
 }
 
