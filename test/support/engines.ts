@@ -26,6 +26,8 @@ export interface ServerEngine extends Engine {
   through(port: number): string
   start(): Promise<void>
   stop(): Promise<void>
+  /** SIGKILL, and waits for the end. */
+  kill(): Promise<void>
   /** SIGSTOP to all of its processes: connections stay, nothing answers. */
   freeze(): void
   /** SIGCONT. */
@@ -66,6 +68,7 @@ async function service(): Promise<ServerEngine> {
     through: (other) => `http://127.0.0.1:${other}`,
     start,
     stop: async () => void (await running.stop()),
+    kill: async () => void (await running.stop("SIGKILL")),
     freeze: () => signal(running.child.pid, "SIGSTOP"),
     thaw: () => signal(running.child.pid, "SIGCONT"),
     async close() {
@@ -83,6 +86,7 @@ async function redis(): Promise<ServerEngine> {
     through: (port) => `redis://127.0.0.1:${port}`,
     start: () => server.start(),
     stop: () => server.stop(),
+    kill: () => server.kill(),
     freeze: () => server.freeze(),
     thaw: () => server.thaw(),
     close: () => server.kill(),
@@ -97,6 +101,7 @@ async function postgres(): Promise<ServerEngine> {
     through: (port) => server.url.replace(`:${server.port}/`, `:${port}/`),
     start: () => server.start(),
     stop: () => server.stop(),
+    kill: () => server.kill(),
     freeze: () => signal(server.pid, "SIGSTOP"),
     thaw: () => signal(server.pid, "SIGCONT"),
     close: () => server.stop(),

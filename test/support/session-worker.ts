@@ -16,11 +16,11 @@ export type Command =
   | { readonly do: "reset"; readonly cookie: string }
   | { readonly do: "close" }
 
-/** Increments of one session by so many clients at once. */
+/** Increments of one session by so many clients at once, so many times or for so long. */
 export interface Increments {
   readonly how: "update" | "assign"
   readonly cookie: string
-  readonly times: number
+  readonly times: number | { readonly ms: number }
   readonly clients: number
 }
 
@@ -71,10 +71,16 @@ async function increment(how: "update" | "assign", cookie: string): Promise<void
 }
 
 async function run({ how, cookie, times, clients }: Increments): Promise<Tally> {
-  let left = times
+  let left = typeof times === "number" ? times : Infinity
+  const end = typeof times === "number" ? Infinity : performance.now() + times.ms
   const tallies: Tally[] = []
   const client = async () => {
-    while (left-- > 0) tallies.push(await tallyOf(() => increment(how, cookie)))
+    while (left-- > 0 && performance.now() < end) {
+      const tally = await tallyOf(() => increment(how, cookie))
+      tallies.push(tally)
+      // People who see an error take a breath.
+      if (tally.acknowledged === 0 && end < Infinity) await wait(20 + Math.random() * 30)
+    }
   }
   await Promise.all(Array.from({ length: clients }, client))
   const sum = (field: "acknowledged" | "unknown" | "failed") => tallies.reduce((all, tally) => all + tally[field], 0)
@@ -84,7 +90,7 @@ async function run({ how, cookie, times, clients }: Increments): Promise<Tally> 
     failed: sum("failed"),
     codes: [...new Set(tallies.flatMap(({ codes }) => codes))],
     conflicts,
-    longestMs: Math.max(...tallies.map(({ longestMs }) => longestMs)),
+    longestMs: tallies.reduce((longest, { longestMs }) => Math.max(longest, longestMs), 0),
   }
 }
 
