@@ -20,7 +20,8 @@ export { type Committer, type Exchange, exchangeOf, type ReplyChange } from "./c
 export type { Preset } from "./core/expiry.ts"
 export type { MergeFunction, Rule } from "./core/merge.ts"
 export type { SessionData } from "./core/record.ts"
-export type { Session } from "./core/session.ts"
+export type { ListSessionsQuery, RevokeQuery, SessionInfo, SessionPage } from "./core/registry.ts"
+export type { Session, SignInOptions } from "./core/session.ts"
 export { createSessions, type Json, type OnlyJson, type Sessions, type SessionsOptions } from "./core/sessions.ts"
 export {
   type DeleteOutcome,

@@ -14,6 +14,14 @@ export interface Kept {
   readonly entry: Entry
 }
 
+/** What a sign-in makes of the session that it replaces. */
+export interface Renewal {
+  readonly owner: string
+  readonly expiresAt: number
+  /** The text of the new record where somebody else had ended the old one, of which then nothing is kept. */
+  readonly alone: string
+}
+
 /** What became of a session that was to be replaced or removed. */
 export type Fate<T> = T | "gone"
 
@@ -33,10 +41,15 @@ export interface Carrier {
   write(kept: Kept, change: Change): Kept | Promise<Kept>
   /** Moves the end. The same object again: a newer version is there, which has moved it. */
   touch(kept: Kept, expiresAt: number): Promise<Fate<Kept>>
-  /** A new id for the session, with this change on its newest version; the old id is dead afterwards. */
-  rotate(kept: Kept, change: Change): Promise<Fate<Kept>>
+  /**
+   * A new id for the session, with this change on its newest version; the old id is dead afterwards. With a renewal it is never
+   * "gone": a sign-in stands by itself.
+   */
+  rotate(kept: Kept, change: Change, renewal: Renewal | null): Promise<Fate<Kept>>
   /** Ends the session, whatever version it has. "gone": somebody else did. */
   remove(kept: Kept): Promise<"removed" | "gone">
   /** The public name of the session. */
   handle(kept: Kept): string
+  /** What only the session's browser and we know of it, as long as its id is the same. A secret. */
+  secretOf(kept: Kept): string
 }

@@ -9,6 +9,8 @@ export type EndReason =
   | "gone"
   /** A request brought a well-formed id that has no record: it ran out, was ended, or was never given out. */
   | "lapsed"
+  /** All sessions of its owner were ended after somebody had signed in to it. */
+  | "revoked"
 
 /** Why something that a request brought, or wanted, was refused. The request goes on without a session. */
 export type RefusalReason =
@@ -30,6 +32,8 @@ export type SessionEvent =
   | { readonly type: "committed"; readonly handle: string; readonly wrote: "record" | "end" }
   | { readonly type: "conflict"; readonly handle: string; readonly keys: readonly string[] }
   | { readonly type: "rotated"; readonly handle: string; readonly from: string }
+  /** Somebody signed in, under a new id. `from`: the handle of the session before it; null: there was none. */
+  | { readonly type: "signed-in"; readonly handle: string; readonly from: string | null }
   | { readonly type: "ended"; readonly handle: string; readonly why: EndReason }
   | { readonly type: "refused"; readonly why: RefusalReason }
   /** A touch failed: the session may end sooner than it should. The reply is as it would have been. */

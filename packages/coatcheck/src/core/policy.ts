@@ -3,16 +3,21 @@
 import type { Carrier } from "./carrier.ts"
 import type { Clock } from "./clock.ts"
 import { type CookieSettings, clearCookie, cookieForm, serializeCookie } from "./cookie.ts"
+import type { RandomSource } from "./crypto.ts"
 import { committedError } from "./ended.ts"
 import type { Tell } from "./events.ts"
 import type { Exchange, ReplyChange } from "./exchange.ts"
 import type { Lifetime } from "./expiry.ts"
+import type { Marks } from "./marks.ts"
 import type { Rules } from "./merge.ts"
 
 /** The settings of a session system, checked and put together. */
 export interface Policy {
   readonly carrier: Carrier
   readonly clock: Clock
+  readonly random: RandomSource
+  /** Where it is kept which sessions were ended all at once; null: nowhere. */
+  readonly marks: Marks | null
   readonly lifetime: Lifetime
   readonly rules: Rules
   readonly cookie: CookieSettings

@@ -32,6 +32,23 @@ export function newRecord(created: number, ends: number): SessionRecord {
   return { v: 1, created, ends, owner: null, marks: {}, data: emptyData() }
 }
 
+/**
+ * A new record of somebody who signs in.
+ *
+ * @param mark the version of the owner's mark; null: there is none.
+ */
+export function signedInRecord(now: number, absolute: number, owner: string, mark: string | null): SessionRecord {
+  return { ...newRecord(now, now + absolute), owner, marks: mark === null ? {} : { owner: mark } }
+}
+
+/** The record with these keys of another one's data, and no others. */
+export function keeping(record: SessionRecord, text: string, keys: readonly string[]): SessionRecord {
+  const from = parseRecord(text)?.data ?? {}
+  const data = emptyData()
+  for (const key of keys) if (Object.hasOwn(from, key)) data[key] = from[key]
+  return { ...record, data }
+}
+
 // Loaded data inherits nothing, so a member of any name is only that. An object that is made by a constructor with an empty
 // prototype keeps a fast shape; `Object.create(null)` and changing the prototype afterwards cost a request 5 µs and more.
 const BareData = function BareData() {} as unknown as new () => SessionData // a function that is only called with `new`

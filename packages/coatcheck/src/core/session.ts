@@ -2,13 +2,27 @@
 // nothing here relies on a handler that awaits. What is known of the session, and how it gets to where it is kept, is in
 // session-state.ts.
 
+import { CoatcheckError } from "../errors.ts"
 import type { Kept } from "./carrier.ts"
+import { checkQuery } from "./contract.ts"
+import type { RandomSource } from "./crypto.ts"
+import { csrfToken, isCsrfToken } from "./csrf.ts"
 import { committedError } from "./ended.ts"
 import type { Committer, Exchange, ReplyChange } from "./exchange.ts"
+import { checkOptions } from "./options.ts"
 import { type Policy, unchanged } from "./policy.ts"
 import { emptyData, type SessionData } from "./record.ts"
+import { finish } from "./session-commit.ts"
+import { end, keep, rotate, signIn } from "./session-renewal.ts"
 import { SessionState } from "./session-state.ts"
+import { update } from "./session-update.ts"
 import { noTurns, takeAlone, takeBeside, takeLast, type Turns } from "./turns.ts"
+
+/** Settings of `signIn`. */
+export interface SignInOptions<Data extends object = SessionData> {
+  /** Keys of the data that stay. Default none. */
+  readonly keep?: readonly (keyof Data & string)[]
+}
 
 /** For `createSessions` only: tells a session what was found for it. */
 export let foundSession: <Data extends object>(session: Session<Data>, kept: Kept | null) => void
@@ -20,6 +34,7 @@ export let foundSession: <Data extends object>(session: Session<Data>, kept: Kep
  */
 export class Session<Data extends object = SessionData> implements Committer {
   readonly #state: SessionState
+  readonly #random: RandomSource
   #turns: Turns | null = null
   /** The commit has begun: data, id and cookie can't change any more. */
   #closed: boolean
@@ -28,6 +43,7 @@ export class Session<Data extends object = SessionData> implements Committer {
   /** For `createSessions` only: a session that is being looked for. Nobody has it before `foundSession` is called. */
   constructor(policy: Policy, exchange: Exchange) {
     this.#state = new SessionState(policy, exchange)
+    this.#random = policy.random
     this.#closed = exchange.sent
     this.#reply = this.#closed ? unchanged : null
   }
@@ -55,7 +71,13 @@ export class Session<Data extends object = SessionData> implements Committer {
 
   /** Whether there was no session when this request asked for one. */
   get isNew(): boolean {
+    this.#state.read()
     return this.#state.isNew
+  }
+
+  /** Who signed in, as `signIn` was told; null: nobody. */
+  get owner(): string | null {
+    return this.#state.owner
   }
 
   /** The public name of the session, the same as long as its id; null while nothing is kept. No secret. */
@@ -101,7 +123,7 @@ export class Session<Data extends object = SessionData> implements Committer {
     const isLate = this.#closed
     await takeBeside((this.#turns ??= noTurns()), async () => {
       if (isLate) await this.#reply // a commit that failed fails it
-      await this.#state.update(onData, isLate)
+      await update(this.#state, onData, isLate)
     })
     await this.#state.written()
     return made as Partial<Data> // as above; the copy that the last call got
@@ -116,7 +138,52 @@ export class Session<Data extends object = SessionData> implements Committer {
   async regenerate(): Promise<void> {
     this.#state.refuseEnd()
     if (this.#closed) throw committedError()
-    await takeAlone((this.#turns ??= noTurns()), () => this.#state.rotate())
+    await takeAlone((this.#turns ??= noTurns()), () => rotate(this.#state))
+  }
+
+  /**
+   * Signs somebody in: a session of that owner's with a new id and a life of its own, while the old id is dead at once. Call it
+   * whenever who somebody is, or what they may do, was proved anew.
+   *
+   * @param owner whose session it is from now on, 1 to 512 bytes of UTF-8: an account's id rather than a name that may change.
+   * @param options `keep`: the keys of the data that go with the person. All others are dropped, for what was there before may be
+   *   somebody else's doing. Default none.
+   * @throws CoatcheckError `ended` when all of the owner's sessions were ended at the same moment, or this request ended the session
+   *   itself; `committed` after the reply's headers; `invalid` for an owner that is none; or what the store throws: then nobody is signed in.
+   */
+  async signIn(owner: string, options: SignInOptions<Data> = {}): Promise<void> {
+    checkOptions<SignInOptions<Data>>("signIn", options, { keep: true })
+    const keys = options.keep ?? []
+    if (!Array.isArray(keys)) throw new TypeError("keep must be a list of keys of the data")
+    if (checkQuery({ owner }).owner === null) throw new CoatcheckError("invalid", "signIn needs an owner")
+    if (this.#closed) throw committedError()
+    await takeAlone((this.#turns ??= noTurns()), () => signIn(this.#state, owner, keys))
+  }
+
+  /** Signs out: ends the session, exactly as `destroy` does. */
+  async signOut(): Promise<void> {
+    await this.destroy()
+  }
+
+  /**
+   * A token for a form or a request header of this session, 66 characters. It dies with the session's id, so ask for it after `signIn` and
+   * `regenerate`. A new session is kept for it at once. Never put it into a URL.
+   *
+   * @throws CoatcheckError `ended`, `committed` for a session that can't be created any more, or what the store throws.
+   */
+  async csrfToken(): Promise<string> {
+    this.#state.refuseEnd()
+    if (this.#state.secret === null) {
+      if (this.#closed) throw committedError()
+      await takeAlone((this.#turns ??= noTurns()), () => keep(this.#state))
+    }
+    return csrfToken(this.#state.secret ?? "", this.#random) // it is kept now
+  }
+
+  /** Whether this is a token of this session. Whatever a request brought may be given; false while nothing is kept. */
+  verifyCsrfToken(token: unknown): boolean {
+    const { secret } = this.#state
+    return secret !== null && isCsrfToken(secret, token)
   }
 
   /**
@@ -128,7 +195,7 @@ export class Session<Data extends object = SessionData> implements Committer {
    */
   async destroy(): Promise<void> {
     if (this.#closed) throw committedError()
-    await takeAlone((this.#turns ??= noTurns()), () => this.#state.end())
+    await takeAlone((this.#turns ??= noTurns()), () => end(this.#state))
   }
 
   /**
@@ -140,7 +207,7 @@ export class Session<Data extends object = SessionData> implements Committer {
   commit(): ReplyChange | Promise<ReplyChange> {
     if (this.#reply) return this.#reply
     this.#closed = true
-    this.#reply = this.#turns ? takeLast(this.#turns, () => this.#state.finish()) : this.#state.finish()
+    this.#reply = this.#turns ? takeLast(this.#turns, () => finish(this.#state)) : finish(this.#state)
     return this.#reply
   }
 }

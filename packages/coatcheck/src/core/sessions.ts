@@ -10,10 +10,19 @@ import { type OnEvent, type Tell, teller } from "./events.ts"
 import { type Exchange, exchangeOf } from "./exchange.ts"
 import { lifetime, type Preset } from "./expiry.ts"
 import { keyring } from "./keyring.ts"
+import { createLanes } from "./lanes.ts"
+import { createMarks, type Marks } from "./marks.ts"
 import { type Rule, rulesFrom } from "./merge.ts"
 import { checkOptions } from "./options.ts"
 import type { Policy } from "./policy.ts"
 import type { SessionData } from "./record.ts"
+import {
+  createRegistry,
+  type ListSessionsQuery,
+  type RegistrySettings,
+  type RevokeQuery,
+  type SessionPage,
+} from "./registry.ts"
 import { foundSession, Session } from "./session.ts"
 import { signedCarrier } from "./signed-carrier.ts"
 import { type Store, storeVerbs } from "./store.ts"
@@ -21,7 +30,10 @@ import { storeCarrier } from "./store-carrier.ts"
 
 /** Settings of a session system. Every one is checked when it is created; a mistake is a TypeError there, never a failed request. */
 export interface SessionsOptions<Data extends object = SessionData> {
-  /** Where records are kept. Needed unless the cookie holds the data. */
+  /**
+   * Where records are kept. Needed unless the cookie holds the data; there it keeps only who was signed out of everything, which
+   * costs a read of each request of somebody who signed in.
+   */
   readonly store?: Store
   /** How state travels. "store" (default): the cookie holds an id. "signed": the cookie holds the data, readable and signed. */
   readonly carrier?: "store" | "signed"
@@ -63,6 +75,22 @@ export interface Sessions<Data extends object = SessionData> {
    * @throws TypeError when no adapter has seen the request. CoatcheckError when the store fails.
    */
   open(request: object): Promise<Session<Data>>
+  /**
+   * A page of live sessions: of one owner, or of everybody.
+   *
+   * @throws CoatcheckError `unsupported` where the cookie holds the data, or what the store throws.
+   */
+  list(query?: ListSessionsQuery): Promise<SessionPage>
+  /**
+   * Ends sessions from outside: one by its handle, or all of an owner, apart from one if asked. Nobody who signed in before is
+   * signed in when it resolves, on any instance; a near-cached or cookie-held session is asked about on each load. Who signs in to that
+   * account at the same moment is refused or signed in anew, never left on an old session.
+   *
+   * @returns how many records were removed; where the cookie holds the data, 0.
+   * @throws TypeError for a query that names nobody. CoatcheckError `unsupported` where the cookie holds the data and there is no
+   *   store, or for one handle or an exception there; or what the store throws: call it again then.
+   */
+  revoke(query: RevokeQuery): Promise<number>
   /** The names that the cookie may have, for adapters that guard requests which carry it. */
   readonly cookieNames: readonly string[]
 }
@@ -97,9 +125,14 @@ export function createSessions<Data extends object = SessionData>(
   const cookie = cookieSettings(options.cookie, limits.absolute)
   if (cookie.warning) warn(`coatcheck: ${cookie.warning}`)
   const names = [...new Set([cookie.secure.name, ...(cookie.plain ? [cookie.plain.name] : [])])]
+  const parts = { clock, random, tell, warn, cookieName: cookie.secure.name, absolute: limits.absolute }
+  const { carrier, marks, records } = carrierFrom(options, parts)
+  const registry = createRegistry({ records, marks, random, tell })
   const policy: Policy = {
-    carrier: carrierFrom(options, { clock, random, tell, warn, cookieName: cookie.secure.name }),
+    carrier,
     clock,
+    random,
+    marks,
     lifetime: limits,
     rules: rulesFrom(options.onConflict, options.rules),
     cookie,
@@ -123,6 +156,8 @@ export function createSessions<Data extends object = SessionData>(
 
   const sessions: Sessions<Data> = {
     cookieNames: names,
+    list: async (query = {}) => registry.list(query),
+    revoke: async (query) => registry.revoke(query),
     open(request) {
       const exchange = exchangeFrom(request)
       for (let one = exchange.opened; one; one = one.before) {
@@ -183,24 +218,40 @@ interface CarrierParts {
   readonly clock: Clock
   readonly random: RandomSource
   readonly cookieName: string
+  readonly absolute: number
   readonly tell: Tell
   warn(message: string): void
 }
 
-function carrierFrom(options: SessionsOptions, { clock, random, tell, warn, cookieName }: CarrierParts): Carrier {
+interface Carried {
+  readonly carrier: Carrier
+  readonly marks: Marks | null
+  readonly records: RegistrySettings["records"]
+}
+
+function carrierFrom(
+  options: SessionsOptions,
+  { clock, random, tell, warn, cookieName, absolute }: CarrierParts,
+): Carried {
   const { carrier = "store", store, secret, ids = "hashed" } = options
   if (ids !== "hashed" && ids !== "bare") throw new TypeError('ids must be "hashed" or "bare"')
   const deadline = milliseconds(options.deadline ?? "5s", "deadline")
-  if (carrier === "signed")
-    return signedCarrier({ keys: keyring(secret, `signed session ${cookieName}`), clock, random, tell })
-  if (carrier !== "store") throw new TypeError('carrier must be "store" or "signed"')
-  checkStore(store)
+  if (carrier !== "store" && carrier !== "signed") throw new TypeError('carrier must be "store" or "signed"')
+  if (carrier === "store" || store !== undefined) checkStore(store)
+  const marks = store === undefined ? null : createMarks(store, clock, absolute)
+  if (store === undefined || carrier === "signed") {
+    const keys = keyring(secret, `signed session ${cookieName}`)
+    return { carrier: signedCarrier({ keys, clock, random, marks, tell }), marks, records: null }
+  }
   if (!store.info.atomic) {
     warn(
       `coatcheck: the ${store.info.name} store can't decide conditions, so parallel updates may be lost and ended sessions may come back`,
     )
   }
-  return storeCarrier({ store, clock, random, deadline, bare: ids === "bare", tell })
+  const bare = ids === "bare"
+  const lanes = createLanes({ store, clock, random, deadline })
+  const carried = storeCarrier({ store, clock, random, lanes, deadline, bare, tell })
+  return { carrier: carried, marks, records: { store, lanes, bare } }
 }
 
 function checkStore(store: Store | undefined): asserts store is Store {

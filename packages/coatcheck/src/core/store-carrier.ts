@@ -4,12 +4,12 @@
 // seen.
 
 import { CoatcheckError } from "../errors.ts"
-import type { Carrier, Fate, Kept } from "./carrier.ts"
+import type { Carrier, Fate, Kept, Renewal } from "./carrier.ts"
 import type { Clock } from "./clock.ts"
 import type { RandomSource } from "./crypto.ts"
 import type { Tell } from "./events.ts"
 import { isId, keyPrefix, newId, newVersion, type RawId, storedId } from "./id.ts"
-import { type Change, createLanes } from "./lanes.ts"
+import type { Change, Lanes } from "./lanes.ts"
 import { recordText, type SessionRecord } from "./record.ts"
 import { settle, type Verdict } from "./settle.ts"
 import type { DeleteOutcome, Entry, Store } from "./store.ts"
@@ -19,6 +19,8 @@ export interface StoreCarrierSettings {
   readonly store: Store
   readonly clock: Clock
   readonly random: RandomSource
+  /** The store's lanes, so that others who write sessions queue up with these. */
+  readonly lanes: Lanes
   /** After so many ms no further attempt is made. */
   readonly deadline: number
   /** Keys are the ids themselves instead of their hashes. For lessons only. */
@@ -31,8 +33,7 @@ const CREATE_ATTEMPTS = 3
 
 /** A carrier over a store. */
 export function storeCarrier(settings: StoreCarrierSettings): Carrier {
-  const { store, clock, random, deadline, bare, tell } = settings
-  const lanes = createLanes({ store, clock, random, deadline })
+  const { store, clock, random, lanes, deadline, bare, tell } = settings
   const keyOf = (id: RawId): string => (bare ? id : keyPrefix + storedId(id))
 
   function find(values: readonly string[], prefixed: boolean): Promise<Kept | null> {
@@ -99,28 +100,30 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
 
   // (1) insert the record under a new id, (2) delete the old one on its version. Whoever writes between the two makes (2) fail,
   // and the newer state is carried over before the next try; who ends the session between them ends the new one too. So where
-  // it can't be told who removed the old one, the new one goes as well: what was ended stays ended.
-  async function rotate(kept: Kept, change: Change): Promise<Fate<Kept>> {
+  // it can't be told who removed the old one, the new one goes as well: what was ended stays ended. A sign-in stands by itself,
+  // whatever became of the session before it; where that one was (or may have been) ended by somebody else, nothing of it is kept.
+  async function rotate(kept: Kept, change: Change, renewal: Renewal | null): Promise<Fate<Kept>> {
     const until = clock.now() + deadline
     let old = kept.entry
-    const end = change.end(old)
-    const inserted = await insert(change.apply(old.value), end === undefined ? old.expiresAt : end, old.owner)
+    const end = renewal ? renewal.expiresAt : (change.end(old) ?? old.expiresAt)
+    const inserted = await insert(change.apply(old.value), end, renewal ? renewal.owner : old.owner)
     const { cookie } = inserted
     let fresh = inserted.entry
+    const rewrite = async (text: string): Promise<Entry> =>
+      lanes.submit(fresh.key, fresh, { apply: () => text, end: () => undefined, creates: false })
     try {
       for (;;) {
-        const outcome = await removeVersion(old, () => "unknown")
+        const outcome = await removeVersion(old, () => (renewal ? { result: { ok: true, removed: null } } : "unknown"))
         if (outcome.ok) {
           if (outcome.removed) return { cookie, entry: fresh }
+          if (renewal) return { cookie, entry: await rewrite(renewal.alone) }
           await drop(fresh)
           return "gone"
         }
         if (clock.now() >= until)
           throw new CoatcheckError("conflict", "too many others changed this session at once; try again")
         old = outcome.current
-        const text = change.apply(old.value)
-        const newer: Change = { apply: () => text, end: () => undefined, creates: false }
-        fresh = await lanes.submit(fresh.key, fresh, newer)
+        fresh = await rewrite(change.apply(old.value))
       }
     } catch (error) {
       await drop(fresh)
@@ -166,5 +169,5 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
     return bare ? storedId(cookie as RawId) : entry.key.slice(keyPrefix.length) // only ids get into a Kept of this carrier
   }
 
-  return { afterReply: true, find, create, write, touch, rotate, remove, handle }
+  return { afterReply: true, find, create, write, touch, rotate, remove, handle, secretOf: ({ cookie }) => cookie }
 }
