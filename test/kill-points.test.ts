@@ -4,7 +4,9 @@
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import { sqliteStore } from "coatcheck/sqlite"
+import { fakeClock } from "coatcheck/testing"
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest"
 import type { CrashPoint } from "./support/crash-app.ts"
 import { type Running, startSource } from "./support/processes.ts"
 import { type Visitor, visitor } from "./support/visitor.ts"
@@ -79,6 +81,37 @@ describe("F-KILL-2: the application is killed", () => {
     expect((await guest.get(`${url}/`)).body).toBe("0")
     expect((await guest.call("POST", `${url}/end`)).status).toBe(200)
     expect((await guest.get(`${url}/count`)).body).toBe("1")
+  })
+
+  it("F-KILL-2: in a sweep: what it had not committed is there again and invisible, nobody's session is touched, and the next start sweeps on", async () => {
+    const file = join(folder, "sessions.db")
+    const past = fakeClock(Date.now() - 3_600_000)
+    const filling = await sqliteStore(file, { clock: past })
+    const live = Array.from({ length: 20 }, (_, n) => `live-${n}`)
+    const dead = Array.from({ length: 300 }, (_, n) => `dead-${n}`)
+    await Promise.all(live.map((key) => filling.set(key, `"${key}"`)))
+    await Promise.all(dead.map((key) => filling.set(key, "1", { expiresAt: past.now() + 60_000 })))
+    await filling.close()
+
+    const guest = visitor()
+    const crashing = await startApp("in a sweep, before its third batch is committed")
+    expect((await guest.get(`${crashing.url}/count`)).body).toBe("1") // this write sets the sweep off
+    expect((await crashing.ended).signal).toBe("SIGKILL")
+
+    const after = await sqliteStore(file)
+    try {
+      expect(await after.count?.()).toBe(20 + 300 - 2 * 64 + 1)
+      const shows = async () => (await after.list({ limit: 1_000 })).entries.map(({ key }) => key)
+      const shown = await shows()
+      expect(shown.filter((key) => key.startsWith("dead"))).toEqual([])
+      expect(shown.filter((key) => key.startsWith("live")).toSorted()).toEqual(live.toSorted())
+      const { url } = await startApp("never")
+      expect((await guest.get(`${url}/count`)).body).toBe("2")
+      await vi.waitFor(async () => expect(await after.count?.()).toBe(20 + 1), { timeout: 10_000 })
+      expect(await shows()).toEqual(shown)
+    } finally {
+      await after.close()
+    }
   })
 
   it("F-KILL-2: before the first write of a new visitor: no session, no cookie, and the next request makes one", async () => {

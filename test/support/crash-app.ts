@@ -6,6 +6,11 @@ import type { AddressInfo } from "node:net"
 import { createSessions, type Store } from "coatcheck"
 import { nodeAdapter } from "coatcheck/node"
 import { sqliteStore } from "coatcheck/sqlite"
+import { systemClock } from "../../packages/coatcheck/src/core/clock.ts"
+import { warn } from "../../packages/coatcheck/src/core/contract.ts"
+import { loadSqlite, type SqliteDatabase } from "../../packages/coatcheck/src/stores/sqlite/driver.ts"
+import { openFile } from "../../packages/coatcheck/src/stores/sqlite/file.ts"
+import { storeOn } from "../../packages/coatcheck/src/stores/sqlite/store.ts"
 
 /** Where the process may end. */
 export type CrashPoint =
@@ -16,9 +21,34 @@ export type CrashPoint =
   | "in a rotation, between its two steps"
   | "in a rotation, after the old id is dead"
   | "in an ending, before the reply"
+  | "in a sweep, before its third batch is committed"
 
 const [file = "", point = "never"] = process.argv.slice(2)
-const inner = await sqliteStore(file)
+const inner = await (point === "in a sweep, before its third batch is committed"
+  ? crashingInSweep()
+  : sqliteStore(file))
+
+/** The store with a connection that ends the process: a sweep is no verb, only the driver sees it. */
+async function crashingInSweep(): Promise<Store> {
+  const db = await openFile(await loadSqlite(), file, systemClock)
+  let batches = 0
+  const prepare: SqliteDatabase["prepare"] = (sql) => {
+    const statement = db.prepare(sql)
+    if (!/^DELETE[^]*ends <=/.test(sql)) return statement
+    return {
+      get: (...values) => statement.get(...values),
+      all: (...values) => statement.all(...values),
+      run(...values) {
+        const result = statement.run(...values)
+        batches += 1
+        if (batches === 3) process.kill(process.pid, "SIGKILL") // what one sends to oneself has arrived when kill returns
+        return result
+      },
+    }
+  }
+  const connection: SqliteDatabase = { prepare, exec: (sql) => db.exec(sql), close: () => db.close() }
+  return storeOn(connection, { clock: systemClock, report: warn, patience: 1_000, maxValueBytes: 1_048_576 })
+}
 
 function crash(): Promise<never> {
   process.kill(process.pid, "SIGKILL")
