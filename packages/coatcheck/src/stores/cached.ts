@@ -40,7 +40,9 @@ const UNWATCHED_MS = 1_000
 
 /** A read under way. It may fill the cache as long as it stands in the map of reads. */
 interface Read {
-  promise: Promise<Entry | null>
+  readonly answer: Promise<Entry | null>
+  /** When it began. */
+  readonly at: number
 }
 
 /** The own writes of a key that are under way. */
@@ -87,24 +89,34 @@ export function cachedStore(store: Store, options: CachedStoreOptions = {}): Sto
 
   function get(key: string, asked?: GetOptions): Promise<Entry | null> {
     if (asked?.fresh !== true) {
+      const now = clock.now()
       const slot = near.use(key)
       if (slot !== undefined) {
-        const now = clock.now()
-        const age = now - slot.at // below zero: the clock was put back, and nobody knows how old it is
-        if (age >= 0 && age < maxAge && !isOver(slot.expiresAt, now)) return Promise.resolve(copyOf(slot))
+        if (isNew(slot.at, now) && !isOver(slot.expiresAt, now)) return Promise.resolve(copyOf(slot))
         near.drop(key)
       }
       const read = reads.get(key)
-      if (read !== undefined) return read.promise.then(copyOfAny)
+      if (read !== undefined && isNew(read.at, now)) return share(read, key)
     }
     return look(key, asked)
+  }
+
+  /** Whether what was seen at that time may be served. Before it the clock was put back, and nobody knows. */
+  function isNew(at: number, now: number): boolean {
+    return now >= at && now - at < maxAge
+  }
+
+  async function share({ answer }: Read, key: string): Promise<Entry | null> {
+    const entry = await answer
+    if (entry === null) return null
+    return isOver(entry.expiresAt, clock.now()) ? look(key, undefined) : copyOf(entry) // its end came while it was on its way
   }
 
   function look(key: string, asked: GetOptions | undefined): Promise<Entry | null> {
     const at = clock.now()
     near.sweep(at - maxAge)
     const answer = store.get(key, asked)
-    const read: Read = { promise: answer }
+    const read: Read = { answer, at }
     reads.set(key, read) // a read that began before may not fill any more: this one knows better
     return answer.then(
       (entry) => {
@@ -136,7 +148,7 @@ export function cachedStore(store: Store, options: CachedStoreOptions = {}): Sto
     try {
       const result = await call()
       reads.delete(key) // what they saw may be from before
-      if (own.isDoubtful || closing !== null) near.drop(key)
+      if (own.isDoubtful) near.drop(key)
       else if (result.ok)
         proves(result as Result & { readonly ok: true }, at) // it is, as was just seen
       else learn(key, result.current, at)
@@ -237,10 +249,6 @@ function isBase(known: Slot | undefined, how: SetOptions): known is Slot {
 
 function copyOf({ key, value, version, expiresAt, owner }: Entry): Entry {
   return { key, value, version, expiresAt, owner }
-}
-
-function copyOfAny(entry: Entry | null): Entry | null {
-  return entry === null ? null : copyOf(entry)
 }
 
 function positive(name: string, value: number): number {
