@@ -2,12 +2,16 @@
 // come back as it was written, and is every record whole. A store that keeps a file would make one that is not there; a doctor must not, so it looks first.
 
 import { access, constants } from "node:fs/promises"
+import { join } from "node:path"
 import type { Store, StoreReport } from "coatcheck"
 import { openStore } from "coatcheck/open"
 import { examine, type Finding, PROBE_MS, probeKey, roundTrips, type Verdict } from "./checks.ts"
 import { explain, Failure, systemCode, UsageError } from "./fail.ts"
 import { intact } from "./intact.ts"
 import { storeName } from "./store-name.ts"
+
+/** Damaged records that are named one by one. */
+const NAMED = 20
 
 /**
  * Examines a store; the first failed check is the last. What the store reports in the meantime becomes a warning each, but for
@@ -43,6 +47,7 @@ export async function* examineStore(
     for (const [check, look] of Object.entries(visit)) {
       const finding = await examine(check, look)
       yield finding
+      if (check === "intact") yield* namedDamage(store, reports)
       if (finding.level === "fail") return
     }
     for (const { kind, message } of reports) yield { level: "warn", check: kind, text: message }
@@ -51,9 +56,18 @@ export async function* examineStore(
   }
 }
 
+/** The damaged records by name, where the store knows one that says nothing of its key: the name of a file. */
+function* namedDamage({ info }: Store, reports: readonly StoreReport[]): Generator<Finding> {
+  if (info.name !== "file") return
+  for (const { kind, message } of reports.filter((report) => report.kind === "damaged").slice(0, NAMED)) {
+    yield { level: "warn", check: kind, text: message }
+  }
+}
+
 async function open(url: string, report: (report: StoreReport) => void): Promise<Store> {
-  const file = /^(?:sqlite|file):(?:\/\/(?=\/))?([^?]+)/i.exec(url)?.[1]
+  const [, scheme = "", file] = /^(sqlite|file):(?:\/\/(?=\/))?([^?]+)/i.exec(url) ?? []
   if (file !== undefined && file !== ":memory:") await mustExist(file)
+  if (file !== undefined && scheme.toLowerCase() === "file") await mustBeAStore(file)
   try {
     return await openStore(url, { report })
   } catch (error) {
@@ -69,6 +83,15 @@ async function mustExist(file: string): Promise<void> {
     const reason =
       systemCode(cause) === "ENOENT" ? "is not there; coatcheck serve would make it" : "may not be read by this user"
     throw new Failure(`${file} ${reason}`, { cause })
+  }
+}
+
+/** An empty folder would be made a store by opening it. */
+async function mustBeAStore(folder: string): Promise<void> {
+  try {
+    await access(join(folder, "coatcheck"))
+  } catch (cause) {
+    throw new Failure(`${folder} holds no store of files; name the folder of one`, { cause })
   }
 }
 
