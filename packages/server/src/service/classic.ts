@@ -5,12 +5,12 @@
 import { CoatcheckError, type Page } from "coatcheck"
 import { type Problem, problemOf, quote } from "coatcheck/protocol"
 import { readText } from "./body.ts"
-import { beginStream, type Call, type Fields, sendJson, sendProblem } from "./call.ts"
+import { type Call, type Fields, sendJson, sendProblem } from "./call.ts"
 import { sendAllowed, tellFailure } from "./failure.ts"
 import { parseWrite } from "./forms.ts"
 import { checkKey } from "./keys.ts"
 import { permits } from "./scope.ts"
-import { endStream, pages, writePart } from "./stream.ts"
+import { beginPages, endStream, pages, writePart } from "./stream.ts"
 
 const absent: Fields = ["Coatcheck-Absent", "1"]
 const present: Fields = []
@@ -118,7 +118,7 @@ async function listKeys(call: Call): Promise<void> {
     if (cursor === null) text += "]}"
     if (!call.response.headersSent) {
       if (cursor === null) return sendJson(call, 200, text)
-      beginStream(call, "application/json")
+      beginPages(call, "application/json")
     }
     if (call.method === "HEAD") break
     await writePart(call, text)

@@ -34,6 +34,8 @@ export interface ServiceLimits {
   readonly headersMs: number
   /** Milliseconds until the whole request must be here, then 408; and of silence on a connection. Default 30,000. */
   readonly requestMs: number
+  /** Milliseconds that the reader of a long answer may pause, as a pager does while somebody reads. Default 600,000. */
+  readonly pauseMs: number
   /** Milliseconds that an idle connection is kept. Default 5,000. */
   readonly keepAliveMs: number
   /** Requests on one connection; the last one is answered with `Connection: close`. Default 10,000. */
@@ -59,6 +61,7 @@ export const defaultLimits: ServiceLimits = {
   headerBytes: 16_384,
   headersMs: 10_000,
   requestMs: 30_000,
+  pauseMs: 600_000,
   keepAliveMs: 5_000,
   requestsPerSocket: 10_000,
   connections: 10_000,

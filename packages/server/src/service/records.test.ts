@@ -1,9 +1,9 @@
 import { once } from "node:events"
-import { createServer, type ServerResponse } from "node:http"
-import { type AddressInfo, connect as connectTo } from "node:net"
+import { Agent, createServer, type IncomingMessage, request, type ServerResponse } from "node:http"
+import { type AddressInfo, connect as connectTo, type Socket } from "node:net"
 import { memoryStore } from "coatcheck/memory"
 import { CoatcheckError } from "coatcheck"
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, onTestFinished, vi } from "vitest"
 import { createService } from "./serve.ts"
 import { serve, storeWith } from "../../../../test/support/service.ts"
 
@@ -140,6 +140,45 @@ describe("a stream of records", () => {
     expect(answer?.writableLength).toBeLessThan(500_000)
     socket.destroy()
     await new Promise((resolve) => server.close(resolve))
+  })
+
+  it("may be paused for minutes, which other answers may not, and is cut when nobody takes it in that time", async () => {
+    const large = await filled(200, JSON.stringify("x".repeat(100_000)))
+    const timeouts: (number | undefined)[] = []
+    const begin = async (pauseMs: number) => {
+      const service = createService(large, { limits: { pauseMs } })
+      const sockets: Socket[] = []
+      const server = createServer((request, response) => {
+        sockets.push(request.socket)
+        response.once("prefinish", () => timeouts.push(request.socket.timeout)) // at "finish" it is that of an idle connection
+        service.handler(request, response)
+      })
+      server.timeout = 30_000
+      server.listen(0, "127.0.0.1")
+      await once(server, "listening")
+      onTestFinished(() => {
+        server.close()
+        server.closeAllConnections()
+      })
+      const { port } = server.address() as AddressInfo // a TCP server has one
+      return { port, sockets }
+    }
+    const { port } = await begin(600_000)
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    onTestFinished(() => agent.destroy())
+    for (const Accept of [lines.Accept, "application/json"]) {
+      const asked = request({ host: "127.0.0.1", port, path: `${path}?limit=1`, headers: { Accept }, agent }).end()
+      const [reply] = (await once(asked, "response")) as [IncomingMessage]
+      reply.resume()
+      await once(reply, "end")
+    }
+    expect(timeouts).toEqual([600_000, 30_000])
+
+    const impatient = await begin(50)
+    const reader = connectTo(impatient.port, "127.0.0.1").pause()
+    onTestFinished(() => void reader.destroy())
+    reader.write(`GET ${path} HTTP/1.1\r\nHost: localhost:${impatient.port}\r\nAccept: ${lines.Accept}\r\n\r\n`)
+    await vi.waitFor(() => expect(impatient.sockets[0]?.destroyed).toBe(true))
   })
 
   it("asks for large values a few at a time", async () => {

@@ -2,10 +2,10 @@
 
 import type { Entry, ListQuery } from "coatcheck"
 import { formatEntry, formatPage, parseListQuery } from "coatcheck/protocol"
-import { beginStream, type Call, sendJson } from "./call.ts"
+import { type Call, sendJson } from "./call.ts"
 import { sendAllowed } from "./failure.ts"
 import { permits } from "./scope.ts"
-import { endStream, pages, writePart } from "./stream.ts"
+import { beginPages, endStream, pages, writePart } from "./stream.ts"
 
 const lines = "application/x-ndjson"
 // Of a page as text there is this much at a time, however slowly the client takes it.
@@ -28,7 +28,7 @@ async function sendPage(call: Call, query: ListQuery): Promise<void> {
 async function streamRecords(call: Call, query: ListQuery): Promise<void> {
   const { store, now } = call.setting
   for await (const { entries } of pages(store, query)) {
-    if (!call.response.headersSent) beginStream(call, lines)
+    if (!call.response.headersSent) beginPages(call, lines)
     if (call.method === "HEAD") break
     const at = now()
     let text = ""

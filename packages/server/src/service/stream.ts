@@ -1,10 +1,10 @@
 // Answers that may be longer than memory: one page is asked of the store, written, and the next one asked for when the client has
-// taken it. A client that takes nothing is cut by the connection's time-out, and a store that fails half-way cuts the
-// connection too, since an answer that ends early must not look complete.
+// taken it. A client may pause, since a person may be reading; who takes nothing for ten minutes is cut. A store that fails half-way
+// cuts the connection too, since an answer that ends early must not look complete.
 
 import { limits, type ListQuery, type Page } from "coatcheck"
 import { gone } from "./body.ts"
-import type { Call } from "./call.ts"
+import { beginStream, type Call } from "./call.ts"
 import type { ServedStore } from "./changes.ts"
 
 const pageBytes = 1_048_576
@@ -30,6 +30,12 @@ function fitting({ entries }: Page, limit: number): number {
   if (entries.length === 0) return limit
   const bytes = entries.reduce((sum, entry) => sum + entry.value.length, 0)
   return Math.max(1, Math.min(limits.page, Math.floor((pageBytes * entries.length) / (bytes + 1))))
+}
+
+/** Begins an answer of pages. Its connection may stand still for longer than others; the next request on it sets that back. */
+export function beginPages(call: Call, type: string): void {
+  beginStream(call, type)
+  call.request.socket.setTimeout(call.setting.limits.pauseMs)
 }
 
 /**
