@@ -234,7 +234,7 @@ describe("what is damaged or not ours", () => {
     "1 v1 -\r\n",
   ]
 
-  it("PRS-05, CRY-03: counts as absent to every verb, is told once, and can be replaced and deleted", async () => {
+  it("PRS-05: counts as absent to every verb, is told once, and can be replaced and deleted", async () => {
     const { store, space, command, reports } = await rig()
     for (const [at, text] of broken.entries()) {
       const name = `k${at}`
