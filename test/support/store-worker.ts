@@ -4,7 +4,7 @@
 import { CoatcheckError } from "coatcheck"
 import { openStore } from "coatcheck/open"
 
-/** What a test may ask for. */
+/** What a test may ask for; a command that fails is answered with `{ failed: code }`. */
 export type StoreCommand =
   /** So many clients add one to the number under a key, so many times each, by conditional sets. Answers with the conflicts. */
   | { readonly do: "count"; readonly key: string; readonly times: number; readonly clients: number }
@@ -77,6 +77,8 @@ function obey(command: StoreCommand): Promise<unknown> {
 }
 
 process.on("message", (command: StoreCommand) => {
-  void obey(command).then((answer) => process.connected && process.send?.(answer as never)) // each of them is plain data
+  void obey(command)
+    .catch((error: unknown) => ({ failed: error instanceof CoatcheckError ? error.code : String(error) }))
+    .then((answer) => process.connected && process.send?.(answer as never)) // each of them is plain data
 })
 process.send?.("ready")

@@ -90,7 +90,9 @@ export async function storeIn(folder: Folder, settings: FileSettings): Promise<S
       const refused = refusal(current, options)
       if (refused !== null) return { result: refused }
       const next = written(current, key, value, options)
-      return { result: { ok: true, version: next.version }, next }
+      const { version } = next
+      if (options.if !== undefined) return { result: { ok: true, version }, next }
+      return { result: { ok: true, version, created: current === null }, next }
     })
   }
 
