@@ -1,33 +1,18 @@
-// How SQLite behaves when there are many sessions: what a read costs among them, how much disk one takes after it was written many
-// times, how long the event loop stands still while a million expired ones are swept, and how fast all are dumped over HTTP.
+// How SQLite behaves when there are many sessions: what a read costs among them, how long the event loop stands still while a million
+// expired ones are swept, and how fast all are dumped over HTTP.
 
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs"
-import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import { createService } from "@coatcheck/server"
 import { sqliteStore } from "coatcheck/sqlite"
+import { inFolder } from "./lib/programs.mjs"
+import { fill, HOUR, keyOf, value } from "./lib/records.mjs"
 import { median, number, table } from "./lib/report.mjs"
 
-const HOUR = 3_600_000
-const TOGETHER = 1_000
 const LIVE = 16
 const LONGEST_SWEEP_MS = 600_000
-const data = {
-  id: 48151623,
-  name: "Ada Lovelace",
-  roles: ["editor", "reviewer"],
-  locale: "en-GB",
-  theme: "dark",
-  pad: "",
-}
-const record = { v: 1, created: 1_795_176_000_000, ends: 1_795_219_200_000, owner: null, marks: {}, data }
-data.pad = "x".repeat(300 - JSON.stringify(record).length)
-const value = JSON.stringify(record)
-const keyOf = (n) =>
-  `session:${((n * 2_654_435_761) % 2 ** 32).toString(36).padStart(7, "0")}${"k".repeat(28)}${n.toString(36).padStart(8, "0")}`
 
 /** One row a fact. `sizes` are numbers of sessions, ascending. */
 export async function measureScale({ sizes, log }) {
@@ -37,27 +22,8 @@ export async function measureScale({ sizes, log }) {
     log(`${what}: ${result}`)
   }
   await inFolder((folder) => reads(folder, sizes, add, log))
-  for (const owner of [null, "alice"]) await inFolder((folder) => disk(folder, owner, sizes[0], add))
   await inFolder((folder) => sweep(folder, sizes.at(-1), add, log))
   return rows
-}
-
-async function inFolder(work) {
-  const folder = mkdtempSync(join(tmpdir(), "coatcheck-scale-"))
-  try {
-    await work(folder)
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
-}
-
-async function fill(store, from, to, options, log) {
-  for (let n = from; n < to; n += TOGETHER) {
-    const together = []
-    for (let i = n; i < Math.min(n + TOGETHER, to); i++) together.push(store.set(keyOf(i), value, options(i)))
-    await Promise.all(together)
-    if (log && n % 100_000 === 0) log(`  ${n} of ${to} written`)
-  }
 }
 
 async function reads(folder, sizes, add, log) {
@@ -65,7 +31,7 @@ async function reads(folder, sizes, add, log) {
   let filled = 0
   let first = null
   for (const size of sizes) {
-    await fill(store, filled, size, () => ({ expiresAt: Date.now() + 10 * HOUR }), log)
+    await fill(store, filled, size, () => ({ expiresAt: Date.now() + 10 * HOUR }), { log })
     filled = size
     const ns = median(await timed(() => store.get(keyOf(Math.floor(Math.random() * size)))))
     first ??= ns
@@ -104,24 +70,11 @@ async function dump(store, count, add) {
   await service.close({ deadline: 1_000 })
 }
 
-// Churn: every session is written three times, a tenth is deleted and made again.
-async function disk(folder, owner, count, add) {
-  const path = join(folder, "disk.db")
-  const store = await sqliteStore(path)
-  const options = () => ({ expiresAt: Date.now() + HOUR, ...(owner ? { owner } : {}) })
-  for (let round = 0; round < 3; round++) await fill(store, 0, count, options)
-  for (let n = 0; n < count; n += 10) await store.delete(keyOf(n))
-  for (let n = 0; n < count; n += 10) await store.set(keyOf(n), value, options())
-  await store.close()
-  const bytes = readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0)
-  add(`bytes on disk per ${value.length} B session, ${owner ? "with" : "without"} owner`, number(bytes / count))
-}
-
 async function sweep(folder, count, add, log) {
   let ahead = 0
   const clock = { now: () => Date.now() + ahead, sleep: (ms) => new Promise((done) => setTimeout(done, ms)) }
   const store = await sqliteStore(join(folder, "sweep.db"), { clock })
-  await fill(store, 0, count, () => ({ expiresAt: Date.now() + HOUR }), log)
+  await fill(store, 0, count, () => ({ expiresAt: Date.now() + HOUR }), { log })
   ahead = 2 * HOUR
   const delay = monitorEventLoopDelay({ resolution: 1 })
   delay.enable()

@@ -1,23 +1,23 @@
-// Starts servers on a CPU of their own, waits until they listen, and reads what they used of it. CPU time comes from /proc, so
-// this runs on Linux only.
+// Runs servers on a CPU of their own beside what they need on the other, and reads what they used. CPU time comes from /proc, so this
+// runs on Linux only.
 
-import { spawn, spawnSync } from "node:child_process"
-import { once } from "node:events"
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { spawnSync } from "node:child_process"
+import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { servers, services } from "../registry.mjs"
+import { withEngine } from "./engines.mjs"
+import { inFolder, launch, stop } from "./programs.mjs"
 
 export const SERVER_CPU = 0
 export const LOAD_CPU = 1
 export const PORT = 3900
 export const SERVICE_PORT = 3901
-const START_MS = 10_000
-const STOP_MS = 5_000
+/** Where a second process of the same server listens. */
+export const SECOND_PORT = 3902
 const folder = fileURLToPath(new URL("../servers/", import.meta.url))
 
-/** Says what is missing on this machine, or nothing. */
+/** Says what the HTTP benchmarks miss on this machine, or nothing. */
 export function missingTools() {
   const has = (tool) => spawnSync("which", [tool]).status === 0
   if (process.platform !== "linux") return "The HTTP benchmarks read CPU time from /proc and run on Linux only."
@@ -27,57 +27,63 @@ export function missingTools() {
 }
 
 /** Runs `measure(server)` beside a fresh process of a registered server and of the services that it needs. */
-export async function withServer(name, measure) {
-  const data = mkdtempSync(join(tmpdir(), "coatcheck-bench-"))
-  const running = []
-  try {
-    for (const need of servers[name].needs ?? []) running.push(await start(services[need], LOAD_CPU, data))
-    const server = await start(servers[name], SERVER_CPU, data)
-    running.push(server)
-    return await measure(server)
-  } finally {
-    for (const child of running.reverse()) await stop(child)
-    rmSync(data, { recursive: true, force: true })
-  }
+export function withServer(name, measure) {
+  return withServers(name, [PORT], ([server]) => measure(server))
+}
+
+/** The same with one process of the server for each port, on the same services and the same folder. */
+export function withServers(name, ports, measure) {
+  return inFolder((data) =>
+    withNeeds(servers[name].needs ?? [], data, async (urls) => {
+      const running = []
+      try {
+        for (const port of ports) running.push(await startServer(servers[name], { cpu: SERVER_CPU, port, data, urls }))
+        return await measure(running)
+      } finally {
+        for (const child of running) await stop(child)
+      }
+    }),
+  )
 }
 
 /** Runs `measure(server)` beside one service, on the CPU of the servers. */
-export async function withService(name, measure) {
-  const data = mkdtempSync(join(tmpdir(), "coatcheck-bench-"))
-  const server = await start(services[name], SERVER_CPU, data)
+export function withService(name, measure) {
+  return inFolder(async (data) => {
+    const server = await startServer(services[name], { cpu: SERVER_CPU, port: PORT, data, urls: {} })
+    try {
+      return await measure(server)
+    } finally {
+      await stop(server)
+    }
+  })
+}
+
+/** Services run on the load's CPU. What they are reached by goes into the environment of who needs them, by name. */
+async function withNeeds([need, ...others], data, work, urls = {}) {
+  if (need === undefined) return work(urls)
+  const next = (url) => withNeeds(others, data, work, { ...urls, [need]: url })
+  if (!(need in services)) return withEngine(need, next, { cpu: LOAD_CPU })
+  const service = await startServer(services[need], { cpu: LOAD_CPU, port: PORT, data, urls })
   try {
-    return await measure(server)
+    return await next(`http://127.0.0.1:${SERVICE_PORT}`)
   } finally {
-    await stop(server)
-    rmSync(data, { recursive: true, force: true })
+    await stop(service)
   }
 }
 
-async function start({ file, env = {} }, cpu, data) {
-  const fill = (value) => value.replaceAll("{DATA}", data).replaceAll("{SERVICE_PORT}", String(SERVICE_PORT))
-  const own = Object.fromEntries(Object.entries(env).map(([key, value]) => [key, fill(value)]))
-  const child = spawn("taskset", ["-c", String(cpu), process.execPath, join(folder, `${file}.mjs`)], {
-    env: { ...process.env, NODE_ENV: "production", PORT: String(PORT), SERVICE_PORT: String(SERVICE_PORT), ...own },
-    stdio: ["ignore", "pipe", "inherit"],
+function startServer({ file, env = {} }, { cpu, port, data, urls }) {
+  const filled = Object.entries(env).map(([key, value]) => [
+    key,
+    value.replace(/\{(\w+)\}/g, (_, name) => (name === "DATA" ? data : urls[name])),
+  ])
+  const own = { NODE_ENV: "production", PORT: String(port), SERVICE_PORT: String(SERVICE_PORT) }
+  return launch(process.execPath, [join(folder, `${file}.mjs`)], {
+    cpu,
+    ready: /READY/,
+    echo: true,
+    env: { ...process.env, ...own, ...Object.fromEntries(filled) },
+    what: file,
   })
-  const ended = once(child, "exit").then(() => "ended")
-  const ready = new Promise((resolve) => {
-    child.stdout.setEncoding("utf8").on("data", (text) => text.includes("READY") && resolve("ready"))
-  })
-  const late = new Promise((resolve) => setTimeout(resolve, START_MS, "late").unref())
-  const outcome = await Promise.race([ready, ended, late])
-  if (outcome === "ready") return child
-  child.kill("SIGKILL")
-  throw new Error(`${file} did not start (${outcome})`)
-}
-
-async function stop(child) {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const ended = once(child, "exit")
-  child.kill("SIGTERM")
-  const timer = setTimeout(() => child.kill("SIGKILL"), STOP_MS)
-  await ended
-  clearTimeout(timer)
 }
 
 /** CPU seconds that a process has used, user and system. */

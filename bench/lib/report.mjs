@@ -6,6 +6,9 @@ import os from "node:os"
 /** The middle one; of an even number the higher of the two in the middle. */
 export const median = (numbers) => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]
 
+/** A row that says what failed; a report with one in it is no good, and the run says so. */
+export const failure = (error) => ({ failed: `failed: ${error.message.split("\n")[0].replaceAll("|", "\\|")}` })
+
 /** Where and what this is. */
 export function environment() {
   const git = (...args) => spawnSync("git", args, { encoding: "utf8" }).stdout.trim()

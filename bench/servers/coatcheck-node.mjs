@@ -1,21 +1,9 @@
-// Coatcheck on node:http. STORE_URL says where records are kept; CARRIER=signed keeps them in the cookie.
+// Coatcheck on node:http.
 import { createServer } from "node:http"
-import { createSessions } from "coatcheck"
 import { nodeAdapter } from "coatcheck/node"
-import { openStore } from "coatcheck/open"
-import { bump, HOST, PORT, pause, ready, SECRET, text } from "./common.mjs"
+import { sessions } from "./coatcheck.mjs"
+import { bump, HOST, PORT, pause, ready, text } from "./common.mjs"
 
-const carrier = process.env.CARRIER ?? "store"
-const sessions = createSessions(
-  carrier === "signed"
-    ? { carrier, secret: SECRET, absolute: "24h", idle: "24h" }
-    : {
-        store: await openStore(process.env.STORE_URL ?? "memory:"),
-        absolute: "24h",
-        idle: "24h",
-        rules: { count: "add" },
-      },
-)
 const handle = nodeAdapter(sessions)
 
 createServer(

@@ -1,12 +1,14 @@
-// @fastify/session with its memory store.
+// @fastify/session with its memory store, or the store that STORE names.
 import cookie from "@fastify/cookie"
 import session from "@fastify/session"
 import Fastify from "fastify"
 import { bump, HOST, PORT, pause, ready, SECRET, text } from "./common.mjs"
+import { store } from "./peer-stores.mjs"
 
 const app = Fastify()
 await app.register(cookie)
 await app.register(session, {
+  ...(store && { store }),
   secret: SECRET,
   saveUninitialized: false,
   rolling: false,
