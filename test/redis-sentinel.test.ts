@@ -4,6 +4,7 @@ import type { Store } from "coatcheck"
 import { redisStore } from "coatcheck/redis"
 import { storeCases } from "coatcheck/testing"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { dial } from "./support/redis-dial.ts"
 import { startLoad } from "./support/redis-load.ts"
 import { endOfProcess } from "./support/redis-process.ts"
 import { type SentinelSet, startSentinel, until } from "./support/redis.ts"
@@ -33,6 +34,42 @@ describe("the redis store over Sentinel", () => {
 describe("a process whose store over Sentinel is closed", () => {
   it("ends by itself", async () => {
     expect(await endOfProcess(set.url)).toEqual([0, null])
+  })
+})
+
+describe("the way to the primary", () => {
+  it("is found past sentinels that are down, and not at all by another name", async () => {
+    const living = `127.0.0.1:${set.sentinels[1]?.port}`
+    const connection = await dial(`redis+sentinel://127.0.0.1:1,${living},127.0.0.1:2/${set.name}`)
+    expect(await connection.send("", ["ROLE"])).toContain("master")
+    expect(await connection.primaries()).toHaveLength(1)
+    await connection.close()
+    const began = performance.now()
+    await expect(dial(`redis+sentinel://${living}/other`)).rejects.toMatchObject({
+      name: "RedisLinkError",
+      sent: false,
+    })
+    await expect(redisStore(`redis+sentinel://${living}/other`)).rejects.toMatchObject({ code: "unavailable" })
+    expect(performance.now() - began).toBeLessThan(3_000)
+  })
+
+  it("is left when the server turns out to be a replica, and a watch moves along", async () => {
+    const connection = await dial(set.url)
+    const told: (string | null)[] = []
+    const stop = connection.watch?.("w:", (key) => told.push(key))
+    await until("the channel stands", () => told.length === 1)
+    const old = await set.primary()
+    const sentinel = set.sentinels[0]
+    await sentinel?.command("SENTINEL", "FAILOVER", set.name)
+    await until("another one takes writes", async () => {
+      await connection.send("w:1", ["SET", "w:1", "1"])
+      return (await (await set.primary()).command("GET", "w:1")) === "1" && (await set.primary()) !== old
+    })
+    await until("the channel broke and stands again", () => told.filter((key) => key === null).length >= 3)
+    await (await set.primary()).command("SET", "w:2", "1")
+    await until("it tells what changes on the new one", () => told.includes("w:2"))
+    stop?.()
+    await connection.close()
   })
 })
 

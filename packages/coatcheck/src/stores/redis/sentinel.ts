@@ -33,6 +33,8 @@ export interface Sentinels {
 }
 
 const POLL_MS = 1_000
+/** How long the other sentinels are waited for when one has answered: some may be down. */
+const OTHERS_MS = 200
 
 /** Connects to the sentinels, and watches for another primary. */
 export function sentinels({ open, sentinels: endpoints, name, moved, ...parts }: SentinelParts): Sentinels {
@@ -42,19 +44,42 @@ export function sentinels({ open, sentinels: endpoints, name, moved, ...parts }:
   let pause: NodeJS.Timeout | undefined
   let closed = false
 
-  async function ask(one: Channel): Promise<Place | null> {
-    return readPlace(await one.ask(patience, ["SENTINEL", "MASTER", name]))
+  /** While a failover is under way, the address is the new one before the state is; the epoch is in the state alone. */
+  async function ask(one: Channel): Promise<Place> {
+    const questions = [
+      ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", name],
+      ["SENTINEL", "MASTER", name],
+    ]
+    const [address, state] = await Promise.all(questions.map((question) => one.ask(patience, question)))
+    const [host, port] = Array.isArray(address) ? (address as unknown[]) : []
+    if (typeof host !== "string" || !(Number(port) > 0)) throw new Error("The sentinel knows no primary of that name")
+    return { host, port: Number(port), epoch: epochOf(state) }
   }
 
-  async function find(): Promise<Endpoint> {
-    const answers = await Promise.allSettled(channels.map(ask))
-    const places = answers.flatMap((answer) => (answer.status === "fulfilled" && answer.value ? [answer.value] : []))
-    const [first, ...others] = places
-    if (first === undefined) {
-      const causes = answers.flatMap((answer): unknown[] => (answer.status === "rejected" ? [answer.reason] : []))
-      throw new AggregateError(causes, "No sentinel names the primary: check the sentinels' addresses and its name")
-    }
-    return others.reduce((best, one) => (one.epoch > best.epoch ? one : best), first)
+  /** The best of the answers: those that come within a moment of the first, or all. */
+  function find(): Promise<Endpoint> {
+    return new Promise((resolve, reject) => {
+      const places: Place[] = []
+      const causes: unknown[] = []
+      let asked = 0
+      let others: NodeJS.Timeout | undefined
+
+      function decide(): void {
+        clearTimeout(others)
+        const [first, ...more] = places
+        if (first !== undefined) resolve(more.reduce((best, one) => (one.epoch > best.epoch ? one : best), first))
+        else reject(new AggregateError(causes, "No sentinel names the primary: check their addresses and its name"))
+      }
+      for (const one of channels) {
+        ask(one)
+          .then((place) => void places.push(place))
+          .catch((cause: unknown) => void causes.push(cause))
+          .finally(() => {
+            if (++asked === channels.length) decide()
+            else if (places.length > 0) others ??= setTimeout(decide, OTHERS_MS)
+          })
+      }
+    })
   }
 
   async function poll(): Promise<void> {
@@ -98,15 +123,8 @@ interface Place extends Endpoint {
   readonly epoch: number
 }
 
-/** The answer to SENTINEL MASTER: names and values by turns, or a map of them. */
-function readPlace(answer: unknown): Place | null {
-  const pairs = Array.isArray(answer) ? answer : Object.entries(answer ?? {}).flat()
-  const field = (name: string): string => {
-    const at = pairs.indexOf(name)
-    return at < 0 ? "" : String(pairs[at + 1])
-  }
-  const port = Number(field("port"))
-  return field("ip") === "" || !(port > 0)
-    ? null
-    : { host: field("ip"), port, epoch: Number(field("config-epoch")) || 0 }
+/** Out of the answer to SENTINEL MASTER: names and values by turns, or a map of them. */
+function epochOf(state: unknown): number {
+  const fields = Array.isArray(state) ? (state as unknown[]) : Object.entries(state ?? {}).flat()
+  return Number(fields[fields.indexOf("config-epoch") + 1]) || 0
 }
