@@ -1,4 +1,4 @@
-// A process of ./store-worker.ts: started with a store's URL, asked by messages, killed without a word.
+// A process that has a store open: started with the store's URL, asked by messages, killed without a word.
 
 import { type ChildProcess, fork } from "node:child_process"
 import { once } from "node:events"
@@ -6,19 +6,40 @@ import { join } from "node:path"
 import { root, sourceFlags } from "./processes.ts"
 import type { StoreCommand } from "./store-worker.ts"
 
-/** A process that has a store open. */
-export interface StoreWorker {
+/** A process that answers one message by one message. */
+export interface Worker<Command> {
   readonly child: ChildProcess
-  ask(command: StoreCommand): Promise<unknown>
+  ask(command: Command): Promise<unknown>
   /** Ends it without a word, and waits for its end. */
   kill(): Promise<void>
 }
 
+/** A process of ./store-worker.ts. */
+export type StoreWorker = Worker<StoreCommand>
+
+/** What a worker is started with. */
+export interface WorkerOptions {
+  /** One of our programs. Default: ./store-worker.ts. */
+  readonly file?: string
+  readonly env?: Readonly<Record<string, string>>
+  /** Modules that are loaded before the program. */
+  readonly preload?: readonly string[]
+}
+
 /** Starts a process that opens the store; it is ready when this resolves. */
 export async function startStoreWorker(url: string): Promise<StoreWorker> {
-  const child = fork(join(root, "test/support/store-worker.ts"), [url], {
+  return startWorker(url)
+}
+
+/** Starts one of our programs with a store's URL; it is ready when it says so. */
+export async function startWorker<Command extends object | string>(
+  url: string,
+  { file = "test/support/store-worker.ts", env = {}, preload = [] }: WorkerOptions = {},
+): Promise<Worker<Command>> {
+  const child = fork(join(root, file), [url], {
     cwd: root,
-    execArgv: [...sourceFlags],
+    execArgv: [...sourceFlags, ...preload.flatMap((one) => ["--import", join(root, one)])],
+    env: { ...process.env, ...env },
     stdio: ["ignore", "inherit", "inherit", "ipc"],
   })
   await answer(child)
