@@ -4,6 +4,7 @@
 import type { Clock, Store } from "coatcheck"
 import { batchLimits } from "coatcheck/protocol"
 import { type Changes, changesOf, type ServedStore } from "./changes.ts"
+import { type Pace, pace } from "./pace.ts"
 import { type HostRule, hostRule } from "./hosts.ts"
 import { parseTokens, type Token } from "./tokens.ts"
 
@@ -101,6 +102,8 @@ export interface Setting {
   readonly store: ServedStore
   readonly changes: Changes
   readonly limits: ServiceLimits
+  /** Of batches. */
+  readonly pace: Pace
   /** null: anybody may do anything. */
   readonly tokens: readonly Token[] | null
   readonly allowed: HostRule
@@ -130,6 +133,7 @@ export function settle(store: Store, options: ServiceOptions): Setting {
     store: changes.store,
     changes,
     limits,
+    pace: pace(),
     tokens: tokens === undefined ? null : parseTokens(tokens),
     allowed: hostRule(allowHosts),
     log,
