@@ -3,7 +3,7 @@
 
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { get, measureSlot } from "./lib/load.mjs"
+import { get, measureSlot, QUIET } from "./lib/load.mjs"
 import { withServer } from "./lib/processes.mjs"
 import { inFolder } from "./lib/programs.mjs"
 import { failure, median, number, percent, table } from "./lib/report.mjs"
@@ -62,7 +62,7 @@ async function established() {
   return cookie
 }
 
-/** The table of the medians. */
+/** The table of the medians, and how quiet it was. */
 export function httpTable(rows) {
   const of = (name, route, field) =>
     median(rows.filter((row) => row.name === name && row.route === route).map((row) => row[field]))
@@ -88,8 +88,11 @@ export function httpTable(rows) {
       .filter((row) => row.name === name && row.failed)
       .map((row) => [name, `round ${row.round}`, row.failed, "", "", "", "", "", ""]),
   ])
-  return table(
+  const medians = table(
     ["server", "route", "requests per CPU second", "of bare", "added µs", "requests/s", "p50 µs", "p99 µs", "bad"],
     lines,
   )
+  const measured = rows.filter((row) => !row.failed)
+  const loud = measured.filter((row) => row.others >= QUIET)
+  return `${medians}\n\nIn ${loud.length} of ${measured.length} measurements others used ${percent(QUIET)} of the server's CPU or more, also when tried again.`
 }

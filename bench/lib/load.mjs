@@ -5,6 +5,9 @@ import http from "node:http"
 import { fileURLToPath } from "node:url"
 import { busySeconds, cpuSeconds, LOAD_CPU, PORT, residentMiB, SERVER_CPU } from "./processes.mjs"
 
+/** When others took more of the server's CPU than this, a slot is measured again. */
+export const QUIET = 0.06
+
 const script = fileURLToPath(new URL("../load.lua", import.meta.url))
 
 /** One GET by node:http: status, body, and the cookies as a Cookie field. */
@@ -61,7 +64,7 @@ function wrk({ path, seconds, connections, cookies = "-", method, body, port }) 
  * Measures one slot: requests per second of CPU time that the server itself used, which holds still on a machine that others
  * use too, where requests per second do not. A slot in which others took much of the server's CPU is measured again.
  */
-export async function measureSlot(server, { warmSeconds, quiet = 0.06, attempts = 3, ...load }) {
+export async function measureSlot(server, { warmSeconds, attempts = 3, ...load }) {
   const options = { connections: 32, port: PORT, ...load }
   await wrk({ ...options, seconds: warmSeconds })
   let best = null
@@ -81,7 +84,7 @@ export async function measureSlot(server, { warmSeconds, quiet = 0.06, attempts 
       memory: residentMiB(server.pid),
     }
     if (!best || slot.others < best.others) best = slot
-    if (best.others < quiet) break
+    if (best.others < QUIET) break
   }
   return best
 }
