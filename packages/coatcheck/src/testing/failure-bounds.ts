@@ -22,7 +22,8 @@ export const boundChecks: readonly FailureCheck[] = [
       const late = Math.floor(deadline / 6)
       proxy.delay(late)
       const { calls } = await playRound(bench)
-      assert.deepEqual(codes(calls), new Set(["ok"]))
+      // A listing may take several round trips.
+      assert.deepEqual(codes(calls.filter(({ verb }) => verb !== "list")), new Set(["ok"]))
       for (const { verb, ms } of calls) assert.ok(ms >= late - 2, `${verb} was faster than the network`)
       await judge(calls)
       assert.ok(proxy.counts.delayed > 0, "the fault never happened")
@@ -54,12 +55,10 @@ async function burstIntoFrozen(bench: FailureBench): Promise<void> {
   await bench.timed(() => store.get(unique("get"))) // what a first failure leaves behind is not what is looked for
   const connected = proxy.counts.connections
   const before = memory()
-  const burst = unique("burst")
+  const keys = Array.from({ length: BURST }, () => unique("burst"))
   const filler = "x".repeat(BURST_VALUE)
-  const endings = await Promise.all(
-    Array.from({ length: BURST }, (_, at) => bench.timed(() => store.set(`${burst}.${at}`, `"${at}${filler}"`))),
-  )
-  const undone = endings.flatMap(({ code }, at) => (code === "unavailable" ? [at] : []))
+  const endings = await Promise.all(keys.map((key, at) => bench.timed(() => store.set(key, `"${at}${filler}"`))))
+  const undone = keys.filter((_, at) => endings[at]?.code === "unavailable")
   assert.ok(!codesOf(endings).has("ok"), "calls went well while the server was out of reach")
   const connections = harness.connections ?? CONNECTIONS
   const used = proxy.counts.connections - connected
@@ -73,8 +72,8 @@ async function burstIntoFrozen(bench: FailureBench): Promise<void> {
   await proxy.passThrough()
   await bench.recovered()
   const step = Math.max(1, Math.floor(undone.length / 50))
-  for (const at of undone.filter((_, index) => index % step === 0)) {
-    assert.equal(await look.get(`${burst}.${at}`), null, "a write that was called undone happened later")
+  for (const key of undone.filter((_, index) => index % step === 0)) {
+    assert.equal(await look.get(key), null, "a write that was called undone happened later")
   }
   await store.close()
   await eventually(() => proxy.counts.open === 0, "a connection is open although its store was closed", bench.patience)

@@ -34,7 +34,7 @@ export interface FailureBench {
   readonly patience: number
   /** Begins every key of this case. */
   readonly prefix: string
-  /** A text that no other call of any case gets. */
+  /** A text that no other call of any case gets; as a key it is removed after the case. */
   unique(what: string): string
   /** Makes a call, and asserts that it ended in time, well, or with an error of ours that gives nothing away. */
   timed<T>(call: () => Promise<T>): Promise<Ending<T>>
@@ -78,7 +78,7 @@ async function run(harness: FailureHarness, check: FailureCheck["check"]): Promi
   const reports: StoreReport[] = []
   const store = await harness.open({ port: proxy.port, deadline, report: (report) => void reports.push(report) })
   const prefix = `failure.${randomText(6)}.`
-  let made = 0
+  const made: string[] = []
 
   async function timed<T>(call: () => Promise<T>): Promise<Ending<T>> {
     const began = performance.now()
@@ -116,7 +116,11 @@ async function run(harness: FailureHarness, check: FailureCheck["check"]): Promi
   }
 
   try {
-    const unique = (what: string): string => `${prefix}${++made}.${what}`
+    const unique = (what: string): string => {
+      const text = `${prefix}${made.length}.${what}`
+      made.push(text)
+      return text
+    }
     const patience = deadline + slack
     const bench = { harness, proxy, store, look, deadline, patience, prefix, unique, timed, surely, recovered }
     await recovered()
@@ -126,6 +130,7 @@ async function run(harness: FailureHarness, check: FailureCheck["check"]): Promi
     await proxy.passThrough()
     // A store that failed its case may not close either, and whether it does was looked at already.
     await Promise.race([store.close().catch(() => {}), pause(deadline + slack)])
+    await Promise.allSettled([...made, `${prefix}back`].map((key) => look.delete(key)))
     await look.close()
     await proxy.close()
     heart.stop()

@@ -76,7 +76,11 @@ export async function playRound(bench: FailureBench): Promise<Round> {
       ...ending,
       verb: "list",
       writes: false,
-      happened: async () => ending.answer?.entries[0]?.key === keys.get,
+      // A page may be short and still have a cursor.
+      happened: async () => {
+        const { entries = [], cursor = null } = ending.answer ?? {}
+        return cursor !== null || entries.some(({ key }) => key === keys.get)
+      },
     })),
     write("update", () => store.set(keys.update, "1", update.options), stands(keys.update, "1")),
     write("contested", () => store.set(keys.contested, "1", contested.options), stands(keys.contested, "1")),
@@ -130,7 +134,7 @@ async function sameAgain({ store, look, surely }: FailureBench, { key, options }
   const seen = await surely(() => store.get(key))
   assert.ok(seen === null || ["0", "1"].includes(seen.value), "what stands there is neither the old nor the new")
   const outcome = await surely(() => store.set(key, "1", options))
-  assert.deepEqual(outcome, { ok: true, version: options.version }, "the same conditional call was refused")
+  assert.ok(outcome.ok && outcome.version === options.version, "the same conditional call was refused")
   const stands = await look.get(key)
   assert.deepEqual([stands?.value, stands?.version], ["1", options.version])
 }

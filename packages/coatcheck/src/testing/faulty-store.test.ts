@@ -70,7 +70,7 @@ describe("what each fault does to a write", () => {
     await faulty.whenHeld()
     expect(await inner.get("key")).toBe(null)
     await faulty.release()
-    expect(await answer).toEqual({ ok: true, version: "mine" })
+    expect(await answer).toMatchObject({ ok: true, version: "mine" })
     expect((await inner.get("key"))?.value).toBe("1")
   })
 
