@@ -76,7 +76,7 @@ function verbsOf(name, part, open) {
 }
 
 async function opened(url, use) {
-  const store = await openStore(url)
+  const store = await openStore(url, { deadline: "1m" }) // CPU time is counted, and a busy machine may take longer
   try {
     await use(store)
   } finally {

@@ -14,6 +14,9 @@ import { failure, number, table } from "./lib/report.mjs"
 /** Each write of a file waits for the disk, so there are fewer of them. */
 const FILES_PART = 1 / 10
 const ROUNDS = 3
+const TOGETHER = 64
+/** It is about room, not time, so a slow disk may take its own. */
+const PATIENCE = "1m"
 
 /** Without an owner, and with one: what is said of the n-th session. */
 const kinds = [
@@ -52,15 +55,15 @@ const nothing = () => Promise.resolve()
 
 /** Every session is written three times, a tenth is deleted and made again; `between` is waited for after each. */
 async function churn(url, count, options, between = nothing) {
-  const store = await openStore(url)
+  const store = await openStore(url, { deadline: PATIENCE })
   try {
     for (let round = 0; round < ROUNDS; round++) {
-      await fill(store, 0, count, options, { together: 500 })
+      await fill(store, 0, count, options, { together: TOGETHER })
       await between()
     }
     const tenth = Math.ceil(count / 10)
-    await each(0, tenth, (n) => store.delete(keyOf(n * 10)))
-    await each(0, tenth, (n) => store.set(keyOf(n * 10), value, options(n * 10)))
+    await each(0, tenth, (n) => store.delete(keyOf(n * 10)), { together: TOGETHER })
+    await each(0, tenth, (n) => store.set(keyOf(n * 10), value, options(n * 10)), { together: TOGETHER })
     await between()
   } finally {
     await store.close()
