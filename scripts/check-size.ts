@@ -14,6 +14,7 @@ const allowed: Readonly<Record<string, number>> = {
   ".": 18_300, // the rules of the contract are in it, for whoever writes a store
   "./open": 1_350,
   "./memory": 6_900,
+  "./file": 15_700,
   "./sqlite": 10_800,
   "./http": 17_000,
   "./fetch": 7_700,

@@ -17,6 +17,8 @@ const needed = [
   { program: "redis-cli", debian: "redis-tools", why: "tests make clusters with it" },
   { program: "initdb", debian: "postgresql", why: "tests run the postgres store against it" },
   { program: "openssl", debian: "openssl", why: "tests serve TLS" },
+  { program: "strace", debian: "strace", why: "long tests let system calls fail" },
+  { program: "mkfs.ext4", debian: "e2fsprogs", why: "long tests let the power go" },
 ]
 
 const root = join(import.meta.dirname, "..")
