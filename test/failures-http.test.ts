@@ -6,7 +6,7 @@ import { httpStore } from "coatcheck/http"
 import { memoryStore } from "coatcheck/memory"
 import { openStore } from "coatcheck/open"
 import { failureCases } from "coatcheck/testing"
-import { afterAll, describe, it } from "vitest"
+import { afterAll, describe, expect, it, onTestFinished } from "vitest"
 
 const engine = memoryStore()
 const service = createService(engine, { allowHosts: ["127.0.0.1"] }) // the proxy is asked under a port of its own
@@ -33,4 +33,25 @@ describe("so it does behind the guard of openStore", () => {
     cuts: 4,
   })
   for (const { name, run } of cases) it.concurrent(name, run)
+})
+
+describe("a service whose store has no room", () => {
+  it("REL-03: refuses writes as full, and goes on when there is room", async () => {
+    const small = memoryStore({ maxEntries: 40 })
+    const crowded = createService(small, { allowHosts: ["127.0.0.1"] })
+    onTestFinished(() => crowded.close({ deadline: 1 }))
+    const { port: there } = await crowded.listen({ port: 0 })
+    const fillers = Array.from({ length: 40 }, (_, at) => `filler${at}`)
+    const [last] = failureCases({
+      target: there,
+      open: ({ port, deadline, report }) => openStore(`http://127.0.0.1:${port}`, { deadline, report }),
+      look: () => ({ ...small, close: async () => {} }),
+      async fill() {
+        const writes = await Promise.allSettled(fillers.map((key) => small.set(key, "1")))
+        expect(writes.some(({ status }) => status === "rejected")).toBe(true)
+        return async () => void (await Promise.all(fillers.map((key) => small.delete(key))))
+      },
+    }).slice(-1)
+    await last?.run()
+  })
 })

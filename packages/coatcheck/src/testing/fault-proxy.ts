@@ -39,7 +39,7 @@ export interface FaultCounts {
 }
 
 /** Which of the two directions a fault strikes. */
-export type Direction = "requests" | "replies"
+export type FaultDirection = "requests" | "replies"
 
 /** A proxy; see the head of the file. It begins by passing everything through. */
 export interface FaultProxy {
@@ -56,7 +56,7 @@ export interface FaultProxy {
    *
    * @param options `of` default "replies". `jitter`: up to so many ms more, by a generator that starts at `seed` (default 1).
    */
-  delay(ms: number, options?: { readonly of?: Direction; readonly jitter?: number; readonly seed?: number }): void
+  delay(ms: number, options?: { readonly of?: FaultDirection; readonly jitter?: number; readonly seed?: number }): void
   /** Replies pass at so many bytes a second on each connection. */
   limit(bytesPerSecond: number): void
   /**

@@ -13,7 +13,7 @@ export { type CookieJar, cookieJar, type JarCookie } from "./cookie-jar.ts"
 export { type FakeClock, fakeClock } from "./fake-clock.ts"
 export type { FailureHarness, FailureSetup } from "./failure-harness.ts"
 export { failureCases } from "./failure-suite.ts"
-export { type Direction, type FaultCounts, type FaultProxy, faultProxy } from "./fault-proxy.ts"
+export { type FaultDirection, type FaultCounts, type FaultProxy, faultProxy } from "./fault-proxy.ts"
 export {
   type Fault,
   type FaultPosition,
