@@ -14,7 +14,8 @@ let tables = 0
 let table = ""
 const closers: (() => Promise<unknown>)[] = []
 beforeAll(async () => {
-  server = await startPostgres()
+  server = await startPostgres({ config: { shared_preload_libraries: "pg_stat_statements" } })
+  await server.sql("CREATE EXTENSION pg_stat_statements")
   holder = await server.connect()
 })
 beforeEach(async () => {
@@ -56,6 +57,15 @@ async function meets<T>(sql: string, call: () => Promise<T>): Promise<T> {
   return outcome
 }
 
+/** How many statements the store has sent about its rows, sweeps left out. */
+async function statements(): Promise<number> {
+  const [row] = await server.sql(
+    "SELECT sum(calls)::int AS n FROM pg_stat_statements WHERE query LIKE $1 AND query LIKE '%done AS%'",
+    [`%"${table}"%`],
+  )
+  return Number(row?.["n"] ?? 0)
+}
+
 const base = { key: "k", value: '{"n":1}', version: "a", expiresAt: null, owner: "alice" }
 const theirs = { key: "k", value: '{"n": 2 }', version: "theirs", expiresAt: 4_000_000_000_000, owner: "bob" }
 const change = `UPDATE TABLE SET value = '{"n": 2 }', version = 'theirs', expires_at = 4000000000000, owner = 'bob'`
@@ -66,8 +76,10 @@ describe("a row that somebody else holds, changes and commits", () => {
   })
 
   it("F-PG-1: a set for the version before is refused by the entry that stands there now", async () => {
+    const before = await statements()
     const outcome = await meets(change, () => store.set("k", "3", { if: { version: "a" }, version: "c" }))
     expect(outcome).toEqual({ ok: false, current: theirs })
+    expect(await statements()).toBe(before + 1)
     expect(await store.get("k")).toEqual(theirs)
   })
 
@@ -100,8 +112,10 @@ describe("a row that somebody else holds, changes and commits", () => {
   })
 
   it("F-PG-1: a touch for the version before is refused by the entry that stands there now", async () => {
+    const before = await statements()
     const outcome = await meets(change, () => store.touch("k", 5_000_000_000_000, { version: "a" }))
     expect(outcome).toEqual({ ok: false, current: theirs })
+    expect(await statements()).toBe(before + 1)
     expect(await store.get("k")).toEqual(theirs)
   })
 
@@ -112,8 +126,10 @@ describe("a row that somebody else holds, changes and commits", () => {
   })
 
   it("F-PG-1: a delete for the version before is refused by the entry that stands there now", async () => {
+    const before = await statements()
     const outcome = await meets(change, () => store.delete("k", { version: "a" }))
     expect(outcome).toEqual({ ok: false, current: theirs })
+    expect(await statements()).toBe(before + 1)
   })
 
   it("a delete of any version gives back what stood there at the end", async () => {
