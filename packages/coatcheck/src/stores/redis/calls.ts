@@ -130,10 +130,9 @@ export function callsTo({ reads, writes, replicas }: Ways, timer: CoarseTimer, m
   timer.watch((last) => {
     for (const call of open) {
       if (call.turn > last) continue
-      const sent = call.once && call.waitsFor === null
       waiting.delete(call)
       settle(call)
-      call.reject(call.waitsFor ?? overdue(sent))
+      call.reject(call.waitsFor ?? overdue(call.once))
     }
     release(TRIED_A_TURN)
     return open.size > 0

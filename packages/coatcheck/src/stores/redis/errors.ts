@@ -61,9 +61,9 @@ function judgeReply(error: RedisReplyError): Verdict {
   return { error: new CoatcheckError(code, message, { cause: error }), again: again !== undefined }
 }
 
-/** Of a call whose deadline has come. `sent`: a write that may have arrived. */
-export function overdue(sent: boolean): CoatcheckError {
-  if (sent) return unknown("no answer came within the deadline")
+/** Of a call that left and whose deadline has come. `once`: it may have changed something. */
+export function overdue(once: boolean): CoatcheckError {
+  if (once) return unknown("no answer came within the deadline")
   return new CoatcheckError("unavailable", "The redis store did not answer within the deadline: try again, or raise it")
 }
 

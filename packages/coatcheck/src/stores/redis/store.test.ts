@@ -502,6 +502,9 @@ describe("an owner's list", () => {
     await store.set("b", "2", { owner: "alice" })
     expect((await members(at, "alice"))["b"]).toBe(String(end))
     await store.set("b", "3", { owner: "alice" })
+    await store.set("e", "1", { owner: "erin", expiresAt: end })
+    await store.set("e", "2", { owner: "erin" })
+    expect(await at.command(["PTTL", `${at.space}owner:erin`])).toBeGreaterThan(60_000) // the end that was not known at first is
     expect((await listed(at, "alice")).toSorted()).toEqual(["a", "b"])
     await store.set("c", "1", { owner: "alice" })
     expect(await members(at, "alice")).toMatchObject({ c: "inf" })
@@ -551,6 +554,42 @@ describe("an owner's list", () => {
     await expect.poll(() => members(at, "alice")).toEqual({ k: String(clock.now() + 1_000) })
   })
 
+  it("a doubt about what was put there anew meanwhile changes nothing", async () => {
+    const at = await rig()
+    const { store, between, clock } = at
+    const [soon, later] = [clock.now() + 1_000, clock.now() + 9_000]
+    await store.set("k", "1", { if: "absent", owner: "alice", expiresAt: soon })
+    await at.command(["DEL", `${at.space}entry:k`])
+    let release = (): void => {}
+    const held = new Promise<void>((resolve) => (release = resolve))
+    let settled: Promise<unknown> = Promise.resolve()
+    between((args, onward) => {
+      // The doubt is the one script over an owner's set whose arguments end with what was seen.
+      if (!(aboutOwner(args) && args.at(-1) === String(soon))) return onward(args)
+      settled = held.then(() => onward(args))
+      return settled
+    })
+    expect(await listed(at, "alice")).toEqual([])
+    await store.set("k", "2", { if: "absent", owner: "alice", expiresAt: later })
+    release()
+    await settled
+    expect(await members(at, "alice")).toEqual({ k: String(later) })
+  })
+
+  it("pages that nobody disturbs give each entry once", async () => {
+    const at = await rig()
+    const keys = Array.from({ length: 23 }, (_, n) => `k${n}`)
+    for (const [n, key] of keys.entries()) {
+      await at.store.set(key, "1", {
+        owner: "alice",
+        ...(n % 3 > 0 && { expiresAt: at.clock.now() + 1_000 + (n % 5) }),
+      })
+    }
+    for (const limit of [1, 2, 7, 23, 24]) {
+      expect((await listed(at, "alice", limit)).toSorted()).toEqual(keys.toSorted())
+    }
+  })
+
   it("a deleted key is doubted at once, and its name goes with the next additions", async () => {
     const at = await rig()
     const { store, clock } = at
@@ -582,6 +621,8 @@ describe("an owner's list", () => {
     await store.touch("long", clock.now() + 1_800_000)
     expect(await left()).toBeGreaterThan(1_800_000 + 1_799_999)
     between((args, onward) => onward(args))
+    await store.set("short9", "1", { if: "absent", owner: "alice", expiresAt: clock.now() + 1_000 })
+    expect(await left()).toBeGreaterThan(1_800_000)
     await store.set("ever", "1", { if: "absent", owner: "alice" })
     expect(await left()).toBe(-1)
     await store.set("short3", "1", { if: "absent", owner: "alice", expiresAt: clock.now() + 1_000 })
