@@ -7,6 +7,9 @@ import { type FailureBench, type FailureCheck, eventually } from "./failure-case
 import { codes, judge, type Made, playRound } from "./failure-round.ts"
 import type { FaultCounts, FaultProxy } from "./fault-proxy.ts"
 
+/** Deadlines after which something comes that is too late: a process that hardly gets to run counts its own slowly. */
+const LATE = 6
+
 interface LastingFault {
   readonly rows: string
   readonly name: string
@@ -55,13 +58,13 @@ const faults: readonly LastingFault[] = [
   {
     rows: "F-SLOW-1",
     name: "answers come later than the deadline",
-    strike: (proxy, deadline) => proxy.delay(deadline * 2, { jitter: deadline }),
+    strike: (proxy, deadline) => proxy.delay(deadline * LATE, { jitter: deadline }),
     counted: "delayed",
   },
   {
     rows: "F-SLOW-1 REL-04",
     name: "requests reach the server after the deadline",
-    strike: (proxy, deadline) => proxy.delay(deadline * 2, { of: "requests" }),
+    strike: (proxy, deadline) => proxy.delay(deadline * LATE, { of: "requests" }),
     counted: "delayed",
   },
 ]
