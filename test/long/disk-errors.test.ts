@@ -2,16 +2,14 @@
 // them fail in a process that runs; its log is the proof that each did. What must hold is checked in the process after each write and
 // here, by another one, after each run: what was acknowledged stands, what "did not happen" did not.
 
-import { spawn } from "node:child_process"
-import { once } from "node:events"
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { createInterface } from "node:readline"
 import { openStore } from "coatcheck/open"
 import { afterAll, describe, expect, it } from "vitest"
 import type { DiskRun } from "../support/disk-worker.ts"
 import { startWorker, type Worker } from "../support/store-process.ts"
+import { tamper } from "../support/strace.ts"
 
 const folder = mkdtempSync(join(tmpdir(), "coatcheck-eio-"))
 const workers: Worker<"run">[] = []
@@ -45,45 +43,14 @@ async function run(worker: Worker<"run">): Promise<DiskRun> {
   return (await worker.ask("run")) as DiskRun
 }
 
-/** Runs the worker once while the n-th call of a kind fails. */
-async function runWith(worker: Worker<"run">, call: string, error: string, nth: number): Promise<DiskRun> {
-  const log = join(folder, "strace.log")
-  const set = calls[call] ?? ""
-  const inject = `inject=${set}:error=${error}:when=${nth}`
-  const flags = ["-f", "-y", "-o", log, "-e", `trace=${set}`, "-e", inject, "-p", String(worker.child.pid)]
-  const strace = spawn("strace", flags, { stdio: ["ignore", "ignore", "pipe"] })
-  const ended = once(strace, "close")
-  const lines: string[] = []
-  await new Promise<void>((resolve, reject) => {
-    createInterface({ input: strace.stderr }).on("line", (line) => {
-      lines.push(line)
-      if (/attached/.test(line)) resolve()
-    })
-    strace.once("error", () => reject(new Error("strace is needed: apt-get install strace")))
-    ended.then(() => reject(new Error(`strace can't attach: ${lines.join(" ")}`)), reject)
-  })
-  try {
-    return await run(worker)
-  } finally {
-    strace.kill("SIGINT")
-    await ended
-  }
-}
-
-/** The calls that did fail, as strace saw them. */
-function injected(): string[] {
-  return readFileSync(join(folder, "strace.log"), "utf8")
-    .split("\n")
-    .filter((line) => line.includes("INJECTED"))
-}
-
 /** Lets the first, second, … call of a kind fail, until none does. Resolves with how many faults there were and what they led to. */
 async function failEach(url: string, worker: Worker<"run">, call: string, error: string): Promise<Map<string, number>> {
   const seen = new Map<string, number>()
   const add = (what: string): void => void seen.set(what, (seen.get(what) ?? 0) + 1)
   for (let nth = 1; ; nth++) {
-    const { failed, may } = await runWith(worker, call, error, nth)
-    const faults = injected()
+    const tracing = await tamper(worker.child.pid, calls[call] ?? "", `error=${error}:when=${nth}`, join(folder, "log"))
+    const { failed, may } = await run(worker)
+    const faults = await tracing.end()
     for (const code of failed) add(code)
     const other = await openStore(url, { report: () => {} })
     for (const [key, values] of Object.entries(may)) {

@@ -22,8 +22,6 @@ export interface WorkerOptions {
   /** One of our programs. Default: ./store-worker.ts. */
   readonly file?: string
   readonly env?: Readonly<Record<string, string>>
-  /** Modules that are loaded before the program. */
-  readonly preload?: readonly string[]
 }
 
 /** Starts a process that opens the store; it is ready when this resolves. */
@@ -34,11 +32,11 @@ export async function startStoreWorker(url: string): Promise<StoreWorker> {
 /** Starts one of our programs with a store's URL; it is ready when it says so. */
 export async function startWorker<Command extends object | string>(
   url: string,
-  { file = "test/support/store-worker.ts", env = {}, preload = [] }: WorkerOptions = {},
+  { file = "test/support/store-worker.ts", env = {} }: WorkerOptions = {},
 ): Promise<Worker<Command>> {
   const child = fork(join(root, file), [url], {
     cwd: root,
-    execArgv: [...sourceFlags, ...preload.flatMap((one) => ["--import", join(root, one)])],
+    execArgv: [...sourceFlags],
     env: { ...process.env, ...env },
     stdio: ["ignore", "inherit", "inherit", "ipc"],
   })
