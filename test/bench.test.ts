@@ -101,6 +101,12 @@ describe("npm run bench", () => {
       expect(stdout).toContain(`  ${option} `)
   })
 
+  it("names a program that is missing and how to get it, before anything is measured", async () => {
+    const { code, stdout, stderr } = await bench(["--only", "micro", "--stores", "redis"], { PATH: "/nowhere" })
+    expect([code, stdout]).toEqual([1, ""])
+    expect(stderr).toBe("Missing: redis-server. Install with: apt-get install redis-server\n")
+  })
+
   it.each([
     [["--only", "everything"], "Unknown part: everything"],
     [["--servers", "nothing of ours"], "No such server"],
