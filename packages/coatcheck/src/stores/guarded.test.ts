@@ -139,6 +139,24 @@ describe("deadlines", () => {
     await pass(clock, 500)
     expect(log).toEqual(["2 ok 200", "0 unavailable 500", "1 unavailable 600", "3 unavailable 800"])
   })
+  it("those in the middle may be answered in any order", async () => {
+    const clock = fakeClock()
+    const answers: ((entry: null) => void)[] = []
+    const get = (): Promise<null> => new Promise((resolve) => answers.push(resolve))
+    const store = guardedStore({ ...memoryStore(), get }, { clock })
+    const log: string[] = []
+    for (let at = 0; at < 5; at++) void codeOf(store.get("k")).then((code) => log.push(`${at} ${code}`))
+    for (const at of [1, 3, 2]) {
+      answers[at]?.(null)
+      await turn()
+    }
+    expect(log).toEqual(["1 ok", "3 ok", "2 ok"])
+    void codeOf(store.get("k")).then((code) => log.push(`5 ${code}`))
+    await pass(clock, 1_000)
+    expect(log.slice(3)).toEqual(["0 unavailable", "4 unavailable", "5 unavailable"])
+    expect(clock.sleeping).toBe(0)
+  })
+
   it("closing is bounded too, and rejects calls that come after it", async () => {
     const { clock } = rig()
     const stuck = { ...memoryStore(), close: () => new Promise<void>(() => {}) }
@@ -294,13 +312,26 @@ describe("the breaker", () => {
     expect(faulty.calls.get).toBe(before + 1)
     await pass(clock, 1_000)
     expect(await probe).toBe("unavailable")
+    await faulty.release() // what comes too late says nothing
+    expect(reports).toHaveLength(1)
     expect(await codeOf(store.get("k"))).toBe("unavailable") // a new pause
     expect(faulty.calls.get).toBe(before + 1)
     await pass(clock, 1_000)
     expect(await codeOf(store.get("k"))).toBe("ok")
     expect(await codeOf(store.get("k"))).toBe("ok")
     expect(reports).toHaveLength(2)
-    await faulty.release()
+  })
+
+  it("calls from before it opened that fail now do not lengthen the pause", async () => {
+    const one = rig()
+    one.faulty.inject("held-request")
+    const early = codeOf(one.store.get("k"))
+    await one.faulty.whenHeld()
+    await breakIt(one)
+    await pass(one.clock, 1_000)
+    expect(await early).toBe("unavailable")
+    expect(await codeOf(one.store.get("k"))).toBe("ok")
+    await one.faulty.release()
   })
 
   it("a probe that never got to the store leaves the next call to be one", async () => {

@@ -92,13 +92,9 @@ export function guardedStore(store: Store, options: GuardedStoreOptions = {}): S
 
   function guard<T>(verb: keyof Store, call: () => Promise<T>): Promise<T> {
     if (closing !== null) return Promise.reject(closedError(name))
-    let isProbe = false
-    if (gate.isOpen) {
-      isProbe = gate.probe()
-      if (!isProbe) return Promise.reject(refusedError())
-    }
-    // A probe has no place to wait for: it is the only call there is, but for those from before.
-    if (underWay.count >= maxInFlight && !isProbe) return Promise.reject(overloadedError())
+    if (underWay.count >= maxInFlight) return Promise.reject(overloadedError())
+    const isProbe = gate.isOpen
+    if (isProbe && !gate.probe()) return Promise.reject(refusedError())
     return launch(verb, isProbe, call)
   }
 
