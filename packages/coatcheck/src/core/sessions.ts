@@ -83,7 +83,7 @@ export interface Sessions<Data extends object = SessionData> {
   list(query?: ListSessionsQuery): Promise<SessionPage>
   /**
    * Ends sessions from outside: one by its handle, or all of an owner, apart from one if asked. Nobody who signed in before is
-   * signed in when it resolves, on any instance; a near-cached or cookie-held session is asked about on each load. Who signs in to that
+   * signed in when it resolves, on any instance; where an instance has a near-cache, within that cache's age. Who signs in to that
    * account at the same moment is refused or signed in anew, never left on an old session.
    *
    * @returns how many records were removed; where the cookie holds the data, 0.
