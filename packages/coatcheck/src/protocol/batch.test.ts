@@ -47,6 +47,7 @@ const setOptions: fc.Arbitrary<SetOptions> = fc.record(
 )
 const operation: fc.Arbitrary<Operation> = fc.oneof(
   fc.record({ op: fc.constant("get" as const), key: text }),
+  fc.record({ op: fc.constant("get" as const), key: text, fresh: fc.constant(true) }),
   fc.record({ op: fc.constant("set" as const), key: text, value, options: setOptions }),
   fc.record({
     op: fc.constant("touch" as const),
@@ -126,6 +127,8 @@ describe("a batch", () => {
       '{"ops":[{"op":"get","key":1}]}',
       '{"ops":[{"op":"GET","key":"a"}]}',
       '{"ops":[{"op":"get","key":"a","version":"x"}]}',
+      '{"ops":[{"op":"get","key":"a","fresh":1}]}',
+      '{"ops":[{"op":"delete","key":"a","fresh":true}]}',
       '{"ops":[{"op":"set","key":"a"}]}',
       '{"ops":[{"op":"set","key":"a","value":1,"If":"absent"}]}',
       '{"ops":[{"op":"set","key":"a","value":1,"if":"present"}]}',

@@ -1,7 +1,7 @@
 // Many operations in one request, and their results in the same order. Operations are independent: one that fails says so in its
 // place, and no order among them is promised. A batch is read as a whole before any of it is done, so that a malformed one changes nothing.
 //
-//   {"ops":[{"op":"get","key":"a"},{"op":"set","key":"b","value":{"n":1},"if":{"version":"x"},"version":"y","ttl":60000,"owner":"alice"},
+//   {"ops":[{"op":"get","key":"a","fresh":true},{"op":"set","key":"b","value":{"n":1},"if":{"version":"x"},"version":"y","ttl":60000,"owner":"alice"},
 //           {"op":"touch","key":"b","ttl":null},{"op":"delete","key":"a","version":"z"}]}
 //   {"results":[{"status":200,"entry":{…}},{"status":200,"ok":true,"version":"y"},{"status":404,"ok":false,"current":null},
 //               {"status":412,"ok":false,"current":{…}}]}
@@ -32,7 +32,7 @@ export const batchLimits = { ops: 256, bytes: 4_194_304 } as const
 
 /** One operation, in the contract's terms: ends are absolute, by the clock of whoever holds it. */
 export type Operation =
-  | { readonly op: "get"; readonly key: string }
+  | { readonly op: "get"; readonly key: string; readonly fresh?: boolean }
   | { readonly op: "set"; readonly key: string; readonly value: string; readonly options: SetOptions }
   | {
       readonly op: "touch"
@@ -56,7 +56,7 @@ export interface Result {
 /** One operation as JSON text. The value must be valid JSON: it goes in as it is. */
 export function formatOperation(operation: Operation, now: number): string {
   const start = `{"op":"${operation.op}","key":${quote(operation.key)}`
-  if (operation.op === "get") return `${start}}`
+  if (operation.op === "get") return operation.fresh === true ? `${start},"fresh":true}` : `${start}}`
   if (operation.op === "set") return `${start},${formatValue(operation.value)}${formatOptions(operation.options, now)}}`
   const version = operation.version === undefined ? "" : `,"version":${quote(operation.version)}`
   if (operation.op === "delete") return `${start}${version}}`
@@ -103,7 +103,7 @@ export function parseBatch(text: string, now: number, maxOps: number = batchLimi
 
 /** Which members each operation may have besides `op` and `key`. */
 const allowed = {
-  get: new Set<string>(),
+  get: new Set(["fresh"]),
   set: new Set(["value", "text", "if", "version", "ttl", "owner"]),
   touch: new Set(["ttl", "version"]),
   delete: new Set(["version"]),
@@ -115,6 +115,7 @@ function readOperation(cursor: Cursor, index: number, now: number): Operation {
   let value: string | undefined
   let version: string | undefined
   let ttl: number | null | undefined
+  let fresh = false
   const options: { -readonly [name in keyof SetOptions]: SetOptions[name] } = {}
   const names: string[] = []
   readObject(cursor, (name) => {
@@ -126,6 +127,7 @@ function readOperation(cursor: Cursor, index: number, now: number): Operation {
       else if (name === "text") value = jsonValue(ownText(readString(cursor)))
       else if (name === "version") version = options.version = ownText(readString(cursor))
       else if (name === "ttl") ttl = readTtl(cursor)
+      else if (name === "fresh") fresh = readBoolean(cursor, "fresh")
       else if (name === "if") options.if = readCondition(cursor)
       else if (name === "owner") options.owner = readNull(cursor) ? null : ownText(readString(cursor))
       else throw malformed(index, "has an unknown member")
@@ -136,7 +138,7 @@ function readOperation(cursor: Cursor, index: number, now: number): Operation {
   if (key === undefined) throw malformed(index, "has no key")
   for (const name of names) if (!allowed[op].has(name)) throw malformed(index, `has a member that ${op} does not take`)
   const expiresAt = typeof ttl === "number" ? now + ttl : ttl
-  if (op === "get") return { op, key }
+  if (op === "get") return fresh ? { op, key, fresh } : { op, key }
   if (op === "delete") return { op, key, version }
   if (op === "touch") {
     if (expiresAt === undefined) throw malformed(index, "has no ttl: give one, or null for no end")
@@ -227,7 +229,7 @@ function readResult(cursor: Cursor, sentAt: number): Result {
   let error: Problem | undefined
   readObject(cursor, (name) => {
     if (name === "status") status = Number(readRaw(cursor))
-    else if (name === "ok") ok = readBoolean(cursor)
+    else if (name === "ok") ok = readBoolean(cursor, "ok")
     else if (name === "version") version = readString(cursor)
     else if (name === "entry" || name === "current" || name === "removed") entry = readEntry(cursor, sentAt)
     else if (name === "error") error = parseProblem(readRaw(cursor)) ?? undefined
@@ -236,8 +238,8 @@ function readResult(cursor: Cursor, sentAt: number): Result {
   return { status, ok, version, entry, error }
 }
 
-function readBoolean(cursor: Cursor): boolean {
+function readBoolean(cursor: Cursor, name: string): boolean {
   const text = readRaw(cursor)
-  if (text !== "true" && text !== "false") throw new CoatcheckError("invalid", "ok is true or false")
+  if (text !== "true" && text !== "false") throw new CoatcheckError("invalid", `${name} is true or false`)
   return text === "true"
 }

@@ -119,7 +119,7 @@ function strictStore(address: HttpAddress, settings: HttpSettings, report: Repor
   const verbs: StoreVerbs = {
     // What the engine behind the service can do is not known here: the order of its listings is not promised.
     info: { name: NAME, ordered: false, shared: true, durable: true, atomic: true },
-    get: (key) => operations.call({ op: "get", key }, readGet(key)),
+    get: (key, fresh) => operations.call(fresh ? { op: "get", key, fresh } : { op: "get", key }, readGet(key)),
     set(key, value, options) {
       // It goes into a batch as it is, among the operations of others: what is no JSON could be read as one of them.
       jsonText(value)

@@ -1,4 +1,5 @@
-import { CoatcheckError } from "coatcheck"
+import { CoatcheckError, type Store } from "coatcheck"
+import { httpStore } from "coatcheck/http"
 import { memoryStore } from "coatcheck/memory"
 import { fakeClock } from "coatcheck/testing"
 import { describe, expect, it } from "vitest"
@@ -7,6 +8,24 @@ import { serve, storeWith } from "../../../../test/support/service.ts"
 const path = "/-/v1/batch"
 
 describe("a batch", () => {
+  it("reads past the copies of its store where it is asked to, and not otherwise", async () => {
+    const engine = memoryStore()
+    const asked: (boolean | undefined)[] = []
+    const get: Store["get"] = (key, options) => {
+      asked.push(options?.fresh)
+      return engine.get(key)
+    }
+    const { ask, port } = await serve({}, storeWith({ get }, engine))
+    await ask("POST", path, { body: '{"ops":[{"op":"get","key":"a","fresh":true},{"op":"get","key":"b"}]}' })
+    await ask("GET", "/-/v1/records/a", { headers: { "Cache-Control": "no-cache" } })
+    await ask("GET", "/-/v1/records/a")
+    const store = httpStore(`http://localhost:${port}`)
+    await store.get("a", { fresh: true })
+    await store.get("a")
+    await store.close()
+    expect(asked).toEqual([true, undefined, true, undefined, true, undefined])
+  })
+
   it("does each operation on its own and answers in their order", async () => {
     const clock = fakeClock()
     const { ask } = await serve({ clock }, memoryStore({ clock }))

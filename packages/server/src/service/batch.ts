@@ -2,6 +2,7 @@
 // in one tick, which is what lets it put them into one transaction or one round trip. Each has its own result; that one
 // fails is no failure of the batch.
 
+import type { GetOptions } from "coatcheck"
 import {
   formatDeleteOutcome,
   formatFailure,
@@ -53,12 +54,14 @@ function isRead(operation: Operation): boolean {
   return operation.op === "get"
 }
 
+const freshly: GetOptions = { fresh: true }
+
 async function resultOf(call: Call, operation: Operation): Promise<string> {
   const { store, now, pace } = call.setting
   try {
     switch (operation.op) {
       case "get":
-        return formatGet(await store.get(operation.key), now())
+        return formatGet(await store.get(operation.key, operation.fresh === true ? freshly : undefined), now())
       case "set":
         return formatOutcome("set", await store.set(operation.key, operation.value, operation.options), now())
       case "touch": {

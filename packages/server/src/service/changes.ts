@@ -105,7 +105,7 @@ export function changesOf(store: Store, heartbeatMs: number): Changes {
   return {
     store: {
       info: store.info,
-      get: (key) => store.get(key),
+      get: (key, options) => store.get(key, options),
       set: (key, value, options) => told(key, store.set(key, value, options)),
       touch: (key, expiresAt, options) => told(key, store.touch(key, expiresAt, options)),
       delete: (key, options) => told(key, store.delete(key, options)),

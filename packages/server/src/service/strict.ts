@@ -3,7 +3,7 @@
 // may say is in match.ts.
 
 import { randomBytes } from "node:crypto"
-import { CoatcheckError, type Entry, type Outcome, type SetOptions } from "coatcheck"
+import { CoatcheckError, type Entry, type GetOptions, type Outcome, type SetOptions } from "coatcheck"
 import {
   formatOwner,
   formatTag,
@@ -54,12 +54,15 @@ async function getRecord(call: Call, key: string): Promise<void> {
   const wanted = match === undefined ? null : parseTags(match)
   const known = field(call, "if-none-match")
   const condition = known === undefined ? null : parseTags(known)
-  const entry = await call.setting.store.get(key)
+  const isFresh = field(call, "cache-control")?.includes("no-cache") === true
+  const entry = await call.setting.store.get(key, isFresh ? freshly : undefined)
   if (entry === null) return sendNotFound(call, "There is no such record")
   if (wanted !== null && !strongMatch(wanted, entry.version)) return sendRefused(call, entry)
   if (condition !== null && weakMatch(condition, entry.version)) return sendEmpty(call, 304, tagOf(entry.version))
   sendEntry(call, 200, entry)
 }
+
+const freshly: GetOptions = { fresh: true }
 
 async function putRecord(call: Call, key: string): Promise<void> {
   checkKey(key)
