@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { dial } from "./support/redis-dial.ts"
 import { startLoad } from "./support/redis-load.ts"
 import { endOfProcess } from "./support/redis-process.ts"
-import { type SentinelSet, startSentinel, until } from "./support/redis.ts"
+import { type SentinelSet, startRedis, startSentinel, until } from "./support/redis.ts"
 
 let set: SentinelSet
 let store: Store
@@ -90,5 +90,24 @@ describe("a primary that dies", () => {
     const { lost, wrong } = await load.check(store)
     expect(wrong).toBe(0)
     expect(lost).toBeLessThan(load.acked)
+  })
+})
+
+describe("sentinels that name another primary", () => {
+  it("F-SEN-2: are believed although the old one goes on as if nothing had been", async () => {
+    const connection = await dial(set.url)
+    const [old, other] = await Promise.all([set.primary(), startRedis()])
+    await connection.send("k", ["SET", "here", "1"])
+    for (const sentinel of set.sentinels) {
+      await sentinel.command("SENTINEL", "REMOVE", set.name)
+      await sentinel.command("SENTINEL", "MONITOR", set.name, "127.0.0.1", String(other.port), "2")
+    }
+    await until("the other one is written to", async () => {
+      await connection.send("k", ["SET", "there", "1"])
+      return (await other.command("EXISTS", "there")) === "1"
+    })
+    expect(await old.command("EXISTS", "here")).toBe("1")
+    expect(await other.command("EXISTS", "here")).toBe("0")
+    await connection.close()
   })
 })

@@ -2,8 +2,8 @@
 // connection redirects its messages to itself, which servers take in RESP2 too, so that there is no second one whose loss would have to be
 // noticed.
 //
-// A silent connection looks the same as a broken one, so it is asked for a sign of life once a deadline, and cut when none comes within
-// another. Whatever interrupts the channel is told as null: anything may have changed. And so is the moment from which it can be
+// A silent connection looks the same as a broken one, so it is asked for a sign of life once a deadline; the channel cuts what owes one for
+// two. Whatever interrupts the channel is told as null: anything may have changed. And so is the moment from which it can be
 // relied on again, because changes of the time between were told to nobody.
 
 import type { Endpoint } from "./address.ts"
@@ -55,7 +55,7 @@ export function watchServer(
     up() {
       onChange(null)
       signs = setInterval(() => {
-        server.ask(parts.deadline, ["ping"]).catch(() => server.renew("The channel gives no sign of life"))
+        server.send(["ping"]).catch(ignore)
       }, parts.deadline)
     },
     down() {
@@ -102,4 +102,8 @@ export function watchServers(parts: WatchParts, places: () => readonly Endpoint[
       for (const watch of watches.values()) watch.close()
     },
   }
+}
+
+function ignore(): void {
+  // The channel is told itself when its link breaks.
 }
