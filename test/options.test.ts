@@ -11,6 +11,7 @@ import { httpStore } from "coatcheck/http"
 import { memoryStore } from "coatcheck/memory"
 import { nodeAdapter } from "coatcheck/node"
 import { openStore } from "coatcheck/open"
+import { redisStore } from "coatcheck/redis"
 import { sqliteStore } from "coatcheck/sqlite"
 import { cookieJar } from "coatcheck/testing"
 import { describe, expect, it } from "vitest"
@@ -29,6 +30,7 @@ const doors: Readonly<Record<string, (options: never) => unknown>> = {
   guard: (guard) => nodeAdapter(sessions, { guard }),
   memoryStore: (options) => memoryStore(options),
   sqliteStore: (options) => sqliteStore(nowhere, options),
+  redisStore: (options) => redisStore("redis://127.0.0.1:1", options),
   httpStore: (options) => httpStore("http://localhost:5100", options),
   cachedStore: (options) => cachedStore(store, options),
   encryptedStore: (options) => encryptedStore(store, options),

@@ -1,17 +1,20 @@
-import { afterEach, describe, expect, it } from "vitest"
+import { createClient } from "@redis/client"
+import { Redis } from "ioredis"
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest"
 import { startRedis, until } from "../../../../test/support/redis.ts"
 import type { Store, StoreReport } from "../core/store.ts"
 import { fakeClock } from "../testing/fake-clock.ts"
 import { storeCases } from "../testing/store-suite.ts"
-import { redisStore, type RedisStoreOptions } from "./redis.ts"
+import { type RedisClient, redisStore, type RedisStoreOptions } from "./redis.ts"
 
 const server = await startRedis()
 let stores = 0
 
-describe("the redis store keeps the contract", () => {
+/** The suite over whatever `target` gives, each case under a prefix of its own. */
+function suite(target: () => string | RedisClient): void {
   // Redis's clock runs while the suite's stands still: the grace keeps records that a slow machine would lose meanwhile.
   const another = (setup: object): Promise<Store> =>
-    redisStore(server.url, { ...setup, prefix: `suite-${stores}`, grace: "1m" })
+    redisStore(target(), { ...setup, prefix: `suite-${stores}`, grace: "1m" })
   const harness = {
     open: (setup: object) => {
       stores += 1
@@ -20,6 +23,40 @@ describe("the redis store keeps the contract", () => {
     openSecond: another,
   }
   for (const { name, run } of storeCases(harness)) it(name, run)
+}
+
+describe("the redis store keeps the contract", () => {
+  suite(() => server.url)
+})
+
+describe("the redis store on a client of the caller's keeps the contract", () => {
+  const { port } = server
+  const nodeRedis = createClient({ socket: { host: "127.0.0.1", port } }) // RESP3, and so other forms of maps and scores
+  const ioredis = new Redis(port, "127.0.0.1", { lazyConnect: true, autoResendUnfulfilledCommands: false })
+  beforeAll(async () => {
+    await Promise.all([nodeRedis.connect(), ioredis.connect()])
+  })
+  afterAll(() => {
+    nodeRedis.destroy()
+    ioredis.disconnect()
+  })
+  describe("@redis/client", () => {
+    suite(() => nodeRedis)
+  })
+  describe("ioredis", () => {
+    suite(() => ioredis)
+  })
+
+  it("REL-07: is told what the server is set up for as well", async () => {
+    await server.command("CONFIG", "SET", "appendonly", "yes")
+    for (const client of [nodeRedis, ioredis]) {
+      const reports: StoreReport[] = []
+      await open(client, { report: (report) => reports.push(report) })
+      expect(reports).toMatchObject([{ kind: "warning", message: expect.stringMatching(/appendfsync everysec/) }])
+    }
+    await server.command("CONFIG", "SET", "appendonly", "no")
+    expect([nodeRedis.isOpen, ioredis.status]).toEqual([true, "ready"]) // they stay the caller's
+  })
 })
 
 const opened: Store[] = []
@@ -27,8 +64,8 @@ afterEach(async () => {
   for (const store of opened.splice(0)) await store.close()
 })
 
-async function open(url: string, options: RedisStoreOptions = {}): Promise<Store> {
-  const store = await redisStore(url, { report: () => {}, ...options })
+async function open(target: string | RedisClient, options: RedisStoreOptions = {}): Promise<Store> {
+  const store = await redisStore(target, { report: () => {}, ...options })
   opened.push(store)
   return store
 }
