@@ -14,7 +14,7 @@ import { failure, number, table } from "./lib/report.mjs"
 /** Each write of a file waits for the disk, so there are fewer of them. */
 const FILES_PART = 1 / 10
 const ROUNDS = 3
-const TOGETHER = 64
+const TOGETHER = 500
 /** It is about room, not time, so a slow disk may take its own. */
 const PATIENCE = "1m"
 
