@@ -57,13 +57,14 @@ async function run(): Promise<DiskRun> {
   return { failed, may }
 }
 
-process.on("message", () => {
-  run().then(
-    (done) => process.send?.(done),
-    (error: unknown) => {
-      console.error(String(error))
-      process.exit(1)
-    },
-  )
-})
+async function answer(): Promise<void> {
+  try {
+    process.send?.(await run())
+  } catch (error) {
+    console.error(String(error))
+    process.exit(1)
+  }
+}
+
+process.on("message", () => void answer())
 process.send?.("ready")
