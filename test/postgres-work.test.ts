@@ -3,14 +3,14 @@
 
 import { fork } from "node:child_process"
 import { once } from "node:events"
-import { join } from "node:path"
+import { fileURLToPath } from "node:url"
 import type { Store, StoreReport } from "coatcheck"
 import { postgresStore } from "coatcheck/postgres"
 import { faultProxy, type FakeClock, fakeClock } from "coatcheck/testing"
 import pg from "pg"
 import { afterEach, beforeAll, describe, expect, it } from "vitest"
 import { type PostgresServer, startPostgres, until } from "./support/postgres.ts"
-import { root, sourceFlags } from "./support/processes.ts"
+import { sourceFlags } from "./support/processes.ts"
 
 let server: PostgresServer
 let tables = 0
@@ -332,10 +332,14 @@ describe("what has expired", () => {
 
   it("holds no process: one that forgot to close its store ends by itself", async () => {
     const { table } = await rig()
-    const child = fork(join(root, "test/support/postgres-forgetful.ts"), [`${server.url}?table=${table}`], {
-      execArgv: [...sourceFlags],
-      stdio: ["ignore", "inherit", "inherit", "ipc"],
-    })
+    const child = fork(
+      fileURLToPath(new URL("support/postgres-forgetful.ts", import.meta.url)),
+      [`${server.url}?table=${table}`],
+      {
+        execArgv: [...sourceFlags],
+        stdio: ["ignore", "inherit", "inherit", "ipc"],
+      },
+    )
     await once(child, "message")
     const done = performance.now()
     expect(await once(child, "exit")).toEqual([0, null])
