@@ -7,14 +7,10 @@
 // Each round of each way is a process of its own (compiled code and garbage of one driver are not the next one's), the ways take turns,
 // and the report has medians of microseconds by process.cpuUsage. The server's time is not in it.
 
-import { spawn, spawnSync } from "node:child_process"
-import { once } from "node:events"
-import { mkdtempSync, rmSync } from "node:fs"
-import { createServer } from "node:net"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { spawnSync } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
+import { withEngine } from "./lib/engines.mjs"
 import { environment, median, number, table } from "./lib/report.mjs"
 
 const TOGETHER = 64
@@ -130,28 +126,6 @@ async function run(one, calls) {
   }
 }
 
-async function startServer() {
-  const probe = createServer().listen(0, "127.0.0.1")
-  await once(probe, "listening")
-  const { port } = probe.address()
-  await new Promise((resolve) => probe.close(resolve))
-  const folder = mkdtempSync(join(tmpdir(), "coatcheck-bench-"))
-  const args = ["--port", String(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-  const server = spawn("redis-server", args, { stdio: ["ignore", "pipe", "inherit"] })
-  const ready = new Promise((resolve) => {
-    server.stdout.setEncoding("utf8").on("data", (text) => text.includes("Ready to accept") && resolve())
-  })
-  await Promise.race([ready, once(server, "exit").then(() => Promise.reject(new Error("redis-server ended")))])
-  return {
-    port,
-    async stop() {
-      server.kill()
-      await once(server, "exit")
-      rmSync(folder, { recursive: true, force: true })
-    },
-  }
-}
-
 const { values } = parseArgs({
   options: {
     rounds: { type: "string", default: "7" },
@@ -166,12 +140,11 @@ if (values.way === undefined) await report()
 else process.stdout.write(JSON.stringify(await measure(values.way, Number(values.port), calls)))
 
 async function report() {
-  const server = await startServer()
   const found = Object.fromEntries(Object.keys(ways).map((name) => [name, { get: [], set: [] }]))
-  try {
+  await withEngine("redis", (url) => {
     for (let round = 0; round < Number(values.rounds); round++) {
       for (const name of Object.keys(ways)) {
-        const own = ["--way", name, "--port", String(server.port), "--calls", String(calls)]
+        const own = ["--way", name, "--port", new URL(url).port, "--calls", String(calls)]
         const { status, stdout } = spawnSync(process.execPath, [fileURLToPath(import.meta.url), ...own], {
           encoding: "utf8",
           stdio: ["ignore", "pipe", "inherit"],
@@ -183,9 +156,7 @@ async function report() {
         process.stderr.write(`${round + 1} ${name}: get ${number(get, 2)} µs, set ${number(set, 2)} µs\n`)
       }
     }
-  } finally {
-    await server.stop()
-  }
+  })
   const { machine, node, commit, at } = environment()
   const rows = Object.entries(found).map(([name, { get, set }]) => [
     name,
