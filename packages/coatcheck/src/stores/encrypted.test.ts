@@ -2,6 +2,9 @@ import * as fs from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, describe, expect, it } from "vitest"
+import { browser } from "../../../../test/support/sessions.ts"
+import type { SessionEvent } from "../core/events.ts"
+import { createSessions } from "../core/sessions.ts"
 import type { Entry, Store, StoreReport } from "../core/store.ts"
 import { type FakeClock, fakeClock } from "../testing/fake-clock.ts"
 import type { StoreSetup } from "../testing/store-case.ts"
@@ -261,6 +264,28 @@ describe("what does not open", () => {
     )
     await expect(endless.set("k", "1", { if: "absent" })).rejects.toMatchObject({ code: "conflict", retryable: true })
     expect(rounds).toBeLessThan(20)
+  })
+})
+
+describe("sessions", () => {
+  it("CRY-08: one whose record does not open looks to its visitor as one that nobody knows", async () => {
+    const one = rig()
+    const events: unknown[] = []
+    const onEvent = ({ type, ...rest }: SessionEvent): number => events.push([type, "why" in rest && rest.why])
+    const sessions = createSessions<{ count: number }>({ store: one.store, clock: one.clock, onEvent })
+    const visitor = browser(sessions)
+    await visitor.visit((session) => void (session.data.count = 1))
+    const [{ key } = { key: "" }] = (await one.inner.list()).entries
+    await one.inner.set(key, '{"v":1,"created":0,"ends":9e15,"owner":"admin","marks":{},"data":{"count":666}}')
+    const seen: unknown[] = []
+    for (const cookie of [visitor.cookie, `session=${"A".repeat(43)}`]) {
+      events.length = 0
+      const next = browser(sessions, { cookie })
+      const { session, end } = await next.open()
+      seen.push([session.isNew, { ...session.data }, await end(), [...events]])
+    }
+    expect(seen[0]).toEqual(seen[1])
+    expect(seen[0]).toEqual([true, {}, null, [["ended", "lapsed"]]])
   })
 })
 

@@ -8,7 +8,7 @@
 import type { SqliteDatabase } from "./driver.ts"
 
 /** Others see a change so many milliseconds later at the most, while their event loop turns. */
-export const WATCH_EVERY_MS = 100
+const WATCH_EVERY_MS = 100
 
 /** The watchers of one connection. */
 export interface FileWatch {
