@@ -1,3 +1,4 @@
+import { inspect } from "node:util"
 import { createClient } from "@redis/client"
 import { Redis } from "ioredis"
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest"
@@ -196,6 +197,15 @@ describe("F-RED-3: what the server says", () => {
     await own.command("REPLICAOF", "NO", "ONE")
     await until("it is used again", () => store.get("k"))
     expect(await write()).toMatchObject({ ok: true })
+  })
+
+  it("LOG-01: a server that lacks a command is told as such, and nothing that it repeats of the call is passed on", async () => {
+    const own = await startRedis({ config: { "rename-command": 'EVALSHA ""' } })
+    const store = await open(own.url, { prefix: "lacks" })
+    const error: unknown = await store.set("session-of-alice", '"data-of-alice"').catch((reason: unknown) => reason)
+    expect(error).toMatchObject({ code: "unsupported", message: expect.stringMatching(/Redis 7 or Valkey 8/) })
+    expect(inspect(error)).toContain("unknown command")
+    expect(inspect(error)).not.toContain("alice")
   })
 
   it("a pause that is longer than the deadline: a read is unavailable, of a write nobody knows", async () => {

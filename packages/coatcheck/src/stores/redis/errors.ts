@@ -57,8 +57,11 @@ function judgeReply(error: RedisReplyError): Verdict {
   const word = /^[A-Z]+/.exec(error.message)?.[0] ?? ""
   const more = others.find(([pattern]) => pattern.test(error.message))?.[1]
   const [code, why, again] = meanings[word] ?? more ?? ["unavailable", "the server refused the command; see the cause"]
+  // A server that does not know a command repeats its arguments, which are data.
+  const text = error.message.replace(/,? with args beginning with.*/s, "")
+  const cause = text === error.message ? error : new RedisReplyError(text)
   const message = `The redis store changed nothing: ${why}`
-  return { error: new CoatcheckError(code, message, { cause: error }), again: again !== undefined }
+  return { error: new CoatcheckError(code, message, { cause }), again: again !== undefined }
 }
 
 /** Of a call that left and whose deadline has come. `once`: it may have changed something. */
