@@ -16,6 +16,7 @@ const allowed: Readonly<Record<string, number>> = {
   "./memory": 6_900,
   "./file": 15_700,
   "./sqlite": 10_800,
+  "./postgres": 16_300,
   "./http": 17_000,
   "./fetch": 7_700,
   "./node": 10_000,

@@ -22,7 +22,7 @@ import { type TableNames, tableNames } from "./postgres/names.ts"
 import { type PostgresSettings, storeOn } from "./postgres/store.ts"
 import { openTable } from "./postgres/table.ts"
 
-export type { PostgresClient, PostgresPool, PostgresQuery } from "./postgres/driver.ts"
+export type { PostgresClient, PostgresNotification, PostgresPool, PostgresQuery } from "./postgres/driver.ts"
 
 /** Settings of `postgresStore`, each with a default. In a URL they stand behind the `?`, and go before these. */
 export interface PostgresStoreOptions {
