@@ -30,6 +30,8 @@ export interface Folder {
   find(part: "records" | "owners", name: string): string | null
   /** The same; the folder is made when it is not there, and stays so after power loss. */
   place(part: "records" | "owners", name: string): Promise<string>
+  /** Takes back that a path's folder was seen, which has turned out to be gone; the next call makes it again. */
+  forget(path: string): void
   /** The names in one of the 256 folders of a part, from 0, in order. */
   names(part: "records" | "owners", shard: number): string[]
   /** Rejects with `unavailable` when the whole folder is gone: nothing can be said of a record then. */
@@ -98,6 +100,7 @@ function folderAt(root: string): Folder {
       }
       return join(shard, name)
     },
+    forget: (path) => void seen.delete(dirname(path)),
     names(part, shard) {
       const folder = shardOf(part, shard.toString(16).padStart(2, "0"))
       return isThere(folder) ? namesIn(folder) : []

@@ -4,9 +4,23 @@ import * as fs from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setImmediate as turn } from "node:timers/promises"
-import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest"
+import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest"
 import { type Locks, locksIn } from "./locks.ts"
 import { type Holder, isGone, type Presence, present, readHolder } from "./presence.ts"
+
+/** Called before each link is made, with its path. */
+const links = vi.hoisted(() => ({ onLink: (_path: string): void => {} }))
+
+vi.mock("node:fs", async (original) => {
+  const real = await original<typeof import("node:fs")>()
+  return {
+    ...real,
+    linkSync: (from: string, to: string) => {
+      links.onLink(to)
+      real.linkSync(from, to)
+    },
+  }
+})
 
 const root = fs.mkdtempSync(join(tmpdir(), "coatcheck-locks-"))
 let folder = ""
@@ -214,6 +228,20 @@ describe("a lock", () => {
     fs.linkSync((await presence({ pid, start })).file, lock("k~"))
     expect(await open().take("k", soon())).toBe(false)
     expect(fs.existsSync(lock("k"))).toBe(true)
+  })
+
+  it("that was found dead, and was broken and taken by somebody else a moment before, is theirs", async () => {
+    const { pid, start } = await stranger()
+    const living = await presence({ pid, start })
+    fs.linkSync((await presence({ boot: "another" })).file, lock("k"))
+    links.onLink = (path) => {
+      if (!path.endsWith("~")) return
+      links.onLink = () => {}
+      fs.rmSync(lock("k"))
+      fs.linkSync(living.file, lock("k"))
+    }
+    expect(await open().take("k", soon())).toBe(false)
+    expect(readHolder(lock("k"))).toMatchObject({ pid })
   })
 
   it("goes to those who wait, before its holder takes it again", async () => {

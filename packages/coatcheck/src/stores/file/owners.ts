@@ -5,6 +5,7 @@
 
 import { dirname } from "node:path"
 import { discard, mark, syncFolder } from "./disk.ts"
+import { isMissing } from "./errors.ts"
 import type { Folder } from "./folder.ts"
 import { isName, nameOf } from "./record.ts"
 
@@ -36,10 +37,11 @@ export function ownersIn(folder: Folder): Owners {
   return {
     async add(owner, name) {
       const path = await folder.place("owners", markOf(owner, name))
-      mark(path)
       try {
+        mark(path)
         await syncFolder(dirname(path))
       } catch (error) {
+        if (isMissing(error)) folder.forget(path)
         discard(path) // to be made again: a second sync of the same change would promise nothing
         throw error
       }

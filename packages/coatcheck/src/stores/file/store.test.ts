@@ -307,6 +307,21 @@ describe("when the disk fails", () => {
   })
 })
 
+describe("a folder inside that somebody has removed", () => {
+  it("fails the write that meets it, and is made again by the next one", async () => {
+    const store = await open()
+    await store.set("k", "1", { owner: "alice" })
+    for (const part of ["records", "owners"]) {
+      for (const shard of fs.readdirSync(join(path, part))) fs.rmSync(join(path, part, shard), { recursive: true })
+      await expect(store.set("k", "2", { owner: "alice" })).rejects.toMatchObject({ code: "unavailable" })
+      expect(await store.set("k", "3", { owner: "alice" })).toMatchObject({ ok: true })
+      await store.delete("k")
+    }
+    await store.set("k", "4", { owner: "alice" })
+    expect((await store.list({ owner: "alice" })).entries).toMatchObject([{ value: "4" }])
+  })
+})
+
 describe("a damaged record", () => {
   it("F-POW-2: is absent, is told of by its file's name once an hour, and can be replaced and deleted", async () => {
     const store = await open()

@@ -18,7 +18,7 @@ import { randomText } from "../../core/crypto.ts"
 import type { DeleteOutcome, Entry, Outcome, Page, Report, SetOptions, Store } from "../../core/store.ts"
 import { CoatcheckError } from "../../errors.ts"
 import { discard, erase, readWhole, replace, writeNew } from "./disk.ts"
-import { FILE, failure } from "./errors.ts"
+import { FILE, failure, isMissing } from "./errors.ts"
 import type { Folder } from "./folder.ts"
 import { type Call, lanes } from "./lanes.ts"
 import { listing } from "./listing.ts"
@@ -234,6 +234,7 @@ export async function storeIn(folder: Folder, settings: FileSettings): Promise<S
         await replace(file, path)
       } catch (error) {
         discard(file)
+        if (isMissing(error)) folder.forget(path)
         throw error
       }
     }
