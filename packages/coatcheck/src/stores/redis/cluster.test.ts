@@ -149,6 +149,9 @@ describe("the picture of a cluster", () => {
     const connection = await fake.connect([1, 2])
     let moves = 0
     connection.onMove(() => moves++)
+    // While the first links are being made it is asked for a second time; then it is taken for whole.
+    await until(() => fake.at(1).asked + fake.at(2).asked >= 2)
+    await new Promise(setImmediate)
     const asked = fake.at(second).asked
     fake.kill(first)
     fake.at(second).slots = [[0, SLOTS - 1, 3]]
