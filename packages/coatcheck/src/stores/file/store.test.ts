@@ -264,6 +264,8 @@ describe("when the disk fails", () => {
       failNext("sync folder", "EIO", nth) // of a folder for marks, and of a mark in it
       await expect(store.set(key, "1", { owner: `o${nth}` })).rejects.toMatchObject({ code: "unavailable" })
       expect(filesIn("owners").filter((name) => name.includes(nameOf(key)))).toEqual([])
+      const folder = join(path, "owners", nameOf(`o${nth}`).slice(0, 2))
+      expect(fs.existsSync(folder), "a folder that was not synced is taken away again").toBe(nth === 2)
       disk.fail = () => null
       expect(await store.set(key, "1", { owner: `o${nth}` })).toMatchObject({ ok: true })
       expect((await store.list({ owner: `o${nth}` })).entries).toHaveLength(1)
