@@ -105,9 +105,11 @@ describe("what is told", () => {
     for (const key of ["a/b", "b", "a/*", "a/*b"]) {
       await service.ask("PUT", `/-/v1/records/${encodeURIComponent(key)}`, { body: "1" })
     }
+    for (const key of ["c", "a/*c"]) tell(key) // in one tick
+    await all.keys(6)
     tell(null)
-    expect(await some.keys(3)).toEqual(["a/*", "a/*b", null])
-    expect(await all.keys(5)).toEqual(["a/b", "b", "a/*", "a/*b", null])
+    expect(await some.keys(4)).toEqual(["a/*", "a/*b", "a/*c", null])
+    expect(await all.keys(7)).toEqual(["a/b", "b", "a/*", "a/*b", "c", "a/*c", null])
   })
 
   it("what others write, where the engine tells; and where it can't, the stream says so", async () => {

@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from "vitest"
+import { describe, expect, it, onTestFinished, vi } from "vitest"
 import { pace } from "./pace.ts"
 
 /** A pace at which so many operations are under way. */
@@ -34,6 +34,33 @@ describe("the pace of batches", () => {
     }
     await Promise.all(all)
     expect(began).toEqual(["a", "b", "none", "c"])
+  })
+
+  it("does not let a second one begin before it is known what the first one brings", async () => {
+    const one = busy(256)
+    const second = vi.fn<() => void>()
+    const turns = [one.turn(), one.turn()?.then(second)]
+    one.end()
+    one.end()
+    await turns[0]
+    expect(second).not.toHaveBeenCalled()
+    one.begin(1)
+    await turns[1]
+    expect(second).toHaveBeenCalledOnce()
+  })
+
+  it("goes on waiting while operations end", async () => {
+    vi.useFakeTimers()
+    onTestFinished(() => void vi.useRealTimers())
+    const one = busy(300)
+    const late = vi.fn<() => void>()
+    void one.turn()?.then(late)
+    one.end()
+    await vi.advanceTimersByTimeAsync(99)
+    expect(late).not.toHaveBeenCalled()
+    await vi.advanceTimersByTimeAsync(1)
+    expect(late).toHaveBeenCalledOnce()
+    expect(vi.getTimerCount()).toBe(0)
   })
 
   it("F-SLOW-3: waits no longer where the store is stuck and nothing ends", async () => {

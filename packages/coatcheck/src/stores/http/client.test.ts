@@ -117,8 +117,10 @@ describe("a connection", () => {
     const { client, sockets } = await raw((socket, nth) => socket.write(nth === 0 ? ok : ok.replace("{}", "[]")))
     await ask(client)
     const [first] = sockets as [Socket]
+    const from = performance.now()
     first.write('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"evil"')
     await once(first, "close")
+    expect(performance.now() - from).toBeLessThan(2_000) // and not because it was idle for long
     expect(await ask(client)).toMatchObject({ body: "[]" })
   })
 
