@@ -85,7 +85,7 @@ describe("a call's deadline", () => {
     pending[0]?.reject(new Error("late"))
     await turn()
     expect(read.now).toBe("unavailable")
-    await calls.idle()
+    await calls.end()
   })
 
   it("is shared by calls that say since when, and the timer stops with the last one", async () => {

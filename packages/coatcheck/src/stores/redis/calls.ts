@@ -56,7 +56,7 @@ export interface Calls {
   /** A script over `key`. */
   script(script: Script, key: string, args: readonly string[], since?: number): Promise<unknown>
   /** Resolves when no call is left, nor one that follows from its answer; from then on each rejects with `closed`. */
-  idle(): Promise<void>
+  end(): Promise<void>
 }
 
 /** @param most calls that may be under way; one more is refused. */
@@ -159,7 +159,7 @@ export function callsTo({ reads, writes, replicas }: Ways, timer: CoarseTimer, m
     nodes: (since = timer.turn) => begin(() => reads.primaries(), false, since) as Promise<readonly RedisNode[]>, // what it resolves to
     ask: (node, args, since = timer.turn) => begin(() => node.send(args), false, since),
     script: (script, key, args, since = timer.turn) => begin(evaluate(script, key, args), script.use === "once", since),
-    async idle() {
+    async end() {
       do {
         if (open.size > 0) await new Promise<void>((wake) => onIdle.push(wake))
         await new Promise(setImmediate) // a verb that has one answer may have another question

@@ -161,7 +161,7 @@ export function storeOn(ways: Ways, settings: RedisSettings): Store {
   }
 
   async function close(): Promise<void> {
-    await calls.idle()
+    await calls.end()
     await ways.reads.close()
     if (ways.writes !== ways.reads) await ways.writes.close()
   }
