@@ -1,7 +1,7 @@
 // The stores made of a store around real engines over a network: the store suite through all of them at once, and near-caches of two
 // processes that see each other's writes by the engine's own channel, long before an age would tell.
 
-import type { Store } from "coatcheck"
+import { createSessions, type Sessions, type Store } from "coatcheck"
 import { cachedStore } from "coatcheck/cached"
 import { encryptedStore } from "coatcheck/encrypted"
 import { guardedStore } from "coatcheck/guarded"
@@ -11,6 +11,7 @@ import { type StoreSetup, storeCases } from "coatcheck/testing"
 import { afterAll, describe, expect, it, onTestFinished } from "vitest"
 import { type ServerEngine, serverEngines } from "./support/engines.ts"
 import { until } from "./support/redis.ts"
+import { browser } from "./support/sessions.ts"
 
 const secret = "fS8Jq2kV0mN5pR7tX9zB1cD3fG5hK7lM9nP1qS3uW5"
 const redis = await serverEngines.Redis()
@@ -100,4 +101,58 @@ it("S12: what another process ended is over for a near-cache that did not hear o
   expect(await near.set("s", "2", { if: { version: "a" } })).toEqual({ ok: false, current: null })
   expect(await near.get("s")).toBeNull()
   expect(await here.get("s")).toBeNull()
+})
+
+it.each(["update", "assign"] as const)(
+  "S11: 2 x 100 parallel increments by %s, each through a near-cache of its own, are exactly 200 more",
+  async (how) => {
+    const stores = await Promise.all(
+      [1, 2].map(async () => cachedStore(await openStore(redis.url, quiet), { maxAge: "1h" })),
+    )
+    onTestFinished(async () => {
+      for (const store of stores) await store.close()
+    })
+    const systems = stores.map((store) =>
+      createSessions<{ count: number }>({ store, rules: { count: "add" }, deadline: "20s" }),
+    )
+    const [first, second] = systems as [Sessions<{ count: number }>, Sessions<{ count: number }>]
+    const visitor = browser(first)
+    await visitor.visit((session) => void (session.data.count = 0))
+    const { cookie } = visitor
+    await browser(second, { cookie }).visit((session) => session.data.count) // both have a copy nearby
+    const increment = (sessions: Sessions<{ count: number }>): Promise<unknown> =>
+      browser(sessions, { cookie }).visit((session) => {
+        if (how === "update") return session.update((data) => void (data.count = (data.count ?? 0) + 1))
+        session.data.count = (session.data.count ?? 0) + 1
+        return undefined
+      })
+    await Promise.all(systems.flatMap((sessions) => Array.from({ length: 100 }, () => increment(sessions))))
+    const plain = await openStore(redis.url, quiet)
+    onTestFinished(() => plain.close())
+    const truth = createSessions<{ count: number }>({ store: plain })
+    expect(await browser(truth, { cookie }).visit((session) => session.data.count)).toBe(200)
+  },
+)
+
+it("S12: a page in flight on one near-cache brings nothing back that another one has ended", async () => {
+  const stores = await Promise.all(
+    [1, 2].map(async () => cachedStore(await openStore(redis.url, quiet), { maxAge: "1h" })),
+  )
+  onTestFinished(async () => {
+    for (const store of stores) await store.close()
+  })
+  const [here, there] = stores.map((store) => createSessions<{ count: number }>({ store })) as [
+    Sessions<{ count: number }>,
+    Sessions<{ count: number }>,
+  ]
+  const visitor = browser(here)
+  await visitor.visit((session) => void (session.data.count = 1))
+  const { cookie } = visitor
+  const slow = await browser(there, { cookie }).open()
+  slow.session.data.count = 2
+  await visitor.visit((session) => session.destroy())
+  expect(await slow.end()).toBeNull()
+  for (const sessions of [here, there]) {
+    expect(await browser(sessions, { cookie }).visit((session) => session.isNew)).toBe(true)
+  }
 })
