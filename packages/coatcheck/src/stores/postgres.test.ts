@@ -3,6 +3,12 @@ import { postgresStore, type PostgresPool, type PostgresStoreOptions } from "./p
 
 const nowhere = "postgres://127.0.0.1:1/x"
 
+const rejection = (call: Promise<unknown>): Promise<unknown> =>
+  call.then(
+    () => expect.fail("it should have been refused"),
+    (error: unknown) => error,
+  )
+
 describe("postgresStore", () => {
   afterEach(() => vi.doUnmock("pg"))
 
@@ -35,5 +41,45 @@ describe("postgresStore", () => {
     await expect(postgresStore(pool as unknown as PostgresPool)).rejects.toThrow(
       /needs a URL such as .* or a pool of pg/,
     )
+  })
+
+  describe("a server that does not answer at the start", () => {
+    const released: unknown[] = []
+    const silent = () => new Promise<never>(() => {})
+    const client = { query: silent, release: (broken?: unknown) => released.push(broken), on() {}, removeListener() {} }
+    const pool = { on() {}, removeListener() {}, end: silent }
+
+    it.each([
+      ["takes no connection", [], silent],
+      ["answers nothing on one, which is closed", [true], async () => client],
+    ] as const)("REL-03: that %s: says so after 15 s", async (_, closed, connect) => {
+      vi.useFakeTimers()
+      try {
+        released.length = 0
+        const opening = rejection(postgresStore({ ...pool, connect }))
+        await vi.advanceTimersByTimeAsync(15_000)
+        expect(await opening).toMatchObject({ code: "unavailable", message: expect.stringMatching(/opened in time/) })
+        expect(released).toEqual(closed)
+      } finally {
+        vi.useRealTimers()
+      }
+    })
+
+    it("REL-03: that gives a connection too late: has it back", async () => {
+      vi.useFakeTimers()
+      try {
+        released.length = 0
+        let give = (_given: typeof client): void => {}
+        const connect = () => new Promise<typeof client>((resolve) => (give = resolve))
+        const opening = rejection(postgresStore({ ...pool, connect }))
+        await vi.advanceTimersByTimeAsync(15_000)
+        expect(await opening).toMatchObject({ code: "unavailable", message: expect.stringMatching(/opened in time/) })
+        give(client)
+        await vi.advanceTimersByTimeAsync(1)
+        expect(released).toEqual([undefined])
+      } finally {
+        vi.useRealTimers()
+      }
+    })
   })
 })

@@ -126,41 +126,43 @@ export async function postgresStore(
 
 /** Makes and checks the table over one connection, and reports what there is to say about the server. */
 async function prepareTable(pool: PostgresPool, names: TableNames, { clock, report }: PostgresSettings): Promise<void> {
-  const opened = await within(OPEN_WITHIN_MS, async () => {
-    const client = await connected(pool)
-    try {
-      const before = clock.now()
-      const state = await openTable(client, names)
-      client.release()
-      return { ...state, skew: state.serverNow - (before + clock.now()) / 2 }
-    } catch (error) {
-      client.release(true)
-      throw error instanceof CoatcheckError ? error : statementFailure(error, false)
-    }
+  const { warnings, skew } = await overConnection(pool, async (client) => {
+    const before = clock.now()
+    const state = await openTable(client, names)
+    return { ...state, skew: state.serverNow - (before + clock.now()) / 2 }
   })
-  for (const message of opened.warnings) report({ store: POSTGRES, kind: "warning", message })
-  if (Math.abs(opened.skew) > SKEW_MS) {
-    const message = `The server's clock is ${Math.round(Math.abs(opened.skew) / 1_000)} s ${opened.skew > 0 ? "ahead of" : "behind"} ours; set both by NTP`
+  for (const message of warnings) report({ store: POSTGRES, kind: "warning", message })
+  if (Math.abs(skew) > SKEW_MS) {
+    const message = `The server's clock is ${Math.round(Math.abs(skew) / 1_000)} s ${skew > 0 ? "ahead of" : "behind"} ours; set both by NTP`
     report({ store: POSTGRES, kind: "skew", message })
   }
 }
 
-async function connected(pool: PostgresPool): Promise<PostgresClient> {
-  try {
-    return await pool.connect()
-  } catch (error) {
-    throw connectFailure(error)
-  }
-}
-
-async function within<T>(ms: number, work: () => Promise<T>): Promise<T> {
+/** Works on a connection, which is closed when that fails or takes too long. */
+async function overConnection<T>(pool: PostgresPool, work: (client: PostgresClient) => Promise<T>): Promise<T> {
+  let release = (_broken: boolean): void => {}
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     const message = "The postgres store could not be opened in time: see that the server answers, and try again"
-    timer = setTimeout(() => reject(new CoatcheckError("unavailable", message)), ms)
+    timer = setTimeout(() => reject(new CoatcheckError("unavailable", message)), OPEN_WITHIN_MS)
+  })
+  let over = false
+  const connecting = pool.connect().then((client) => {
+    if (over) client.release()
+    else release = (broken) => client.release(broken)
+    return client
   })
   try {
-    return await Promise.race([work(), late])
+    const client = await Promise.race([connecting, late]).catch((error: unknown) => {
+      throw error instanceof CoatcheckError ? error : connectFailure(error)
+    })
+    const result = await Promise.race([work(client), late])
+    release(false)
+    return result
+  } catch (error) {
+    over = true
+    release(true)
+    throw error instanceof CoatcheckError ? error : statementFailure(error, false)
   } finally {
     clearTimeout(timer)
   }
