@@ -21,7 +21,7 @@ const allowed: Readonly<Record<string, number>> = {
   "./fetch": 7_700,
   "./node": 10_000,
   "./protocol": 7_500,
-  "./testing": 40_000, // two whole suites and what they stand on; loaded by tests alone
+  "./testing": 56_000, // three whole suites and what they stand on; loaded by tests alone
 }
 
 const root = join(import.meta.dirname, "..")
