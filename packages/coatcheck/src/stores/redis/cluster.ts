@@ -237,24 +237,25 @@ function firstOf<T>(attempts: readonly (() => Promise<T | null>)[]): Promise<T |
     let begun = 0
     let failed = 0
     let next: NodeJS.Timeout | undefined
-    const begin = (): void => {
+
+    function begin(): void {
       clearTimeout(next)
       const attempt = attempts[begun++]
-      if (attempt === undefined) {
-        if (failed === attempts.length) resolve(null)
+      if (attempt !== undefined) {
+        next = setTimeout(begin, NEXT_MS)
+        void attempt().then(ended)
+      } else if (failed === attempts.length) resolve(null)
+    }
+
+    function ended(found: T | null): void {
+      if (found === null) {
+        failed++
+        begin()
         return
       }
-      next = setTimeout(begin, NEXT_MS)
-      void attempt().then((found) => {
-        if (found === null) {
-          failed++
-          begin()
-          return
-        }
-        begun = attempts.length
-        clearTimeout(next)
-        resolve(found)
-      })
+      begun = attempts.length
+      clearTimeout(next)
+      resolve(found)
     }
     begin()
   })
