@@ -2,15 +2,12 @@
 // with the settings that a careful operator takes, the same for everybody who is measured on them. Redis appends each write to a file and
 // syncs that once a second; Postgres is as it comes, so it syncs every commit.
 
-import { execFile, spawnSync } from "node:child_process"
+import { spawnSync } from "node:child_process"
 import { once } from "node:events"
 import { accessSync, chownSync, constants, existsSync, readdirSync } from "node:fs"
 import { createServer } from "node:net"
 import { delimiter, join } from "node:path"
-import { promisify } from "node:util"
-import { inFolder, launch, stop } from "./programs.mjs"
-
-const run = promisify(execFile)
+import { finish, inFolder, launch, stop } from "./programs.mjs"
 
 /** Each engine: its programs, the Debian package that has them, and how it runs in a folder until `work(url)` is done. */
 const engines = {
@@ -57,7 +54,7 @@ async function runPostgres(folder, cpu, work) {
   const as = user ? ["setpriv", `--reuid=${user.uid}`, `--regid=${user.gid}`, "--clear-groups"] : []
   const locale = ["-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
   const [initdb, ...initArgs] = [...as, find("initdb"), "-D", data, "-U", "postgres", ...locale]
-  await run(initdb, initArgs, { cwd: folder })
+  await finish(initdb, initArgs, { cwd: folder })
   const where = ["-p", String(port), "-c", "listen_addresses=127.0.0.1", "-c", `unix_socket_directories=${folder}`]
   const [command, ...args] = [...as, find("postgres"), "-D", data, ...where]
   const server = await launch(command, args, {

@@ -16,7 +16,7 @@ const live = new Set()
 const folders = new Set()
 process.on("exit", () => {
   for (const child of live) child.kill("SIGKILL")
-  for (const one of folders) rmSync(one, { recursive: true, force: true })
+  for (const one of folders) remove(one)
 })
 for (const [signal, number] of Object.entries({ SIGINT: 2, SIGTERM: 15, SIGHUP: 1 })) {
   process.on(signal, () => process.exit(128 + number))
@@ -29,9 +29,31 @@ export async function inFolder(work) {
   try {
     return await work(own)
   } finally {
-    // Processes that a program has started itself may still be about to go.
-    rmSync(own, { recursive: true, force: true, maxRetries: 10 })
+    remove(own)
     folders.delete(own)
+  }
+}
+
+/** Again if need be: processes that a program has started itself may still be about to go. */
+function remove(path) {
+  rmSync(path, { recursive: true, force: true, maxRetries: 10 })
+}
+
+/** Runs a program to its end; rejects with what it said when that is not a good one. */
+export async function finish(command, args, options) {
+  const child = spawn(command, args, { ...options, stdio: ["ignore", "pipe", "pipe"] })
+  live.add(child)
+  let said = ""
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (text) => {
+      said = (said + text).slice(-KEPT_CHARACTERS)
+    })
+  }
+  try {
+    const [code] = await once(child, "close")
+    if (code !== 0) throw new Error(`${command} ${args[0]} failed: ${said.trim().split("\n").at(-1)}`)
+  } finally {
+    live.delete(child)
   }
 }
 
