@@ -1,6 +1,6 @@
 // Two instances on one session for as long as it takes: under steady load without any fault, and under a seeded nemesis that cuts, resets,
 // freezes, kills and stops whatever it finds, the server and the instances themselves. Counters are the cheapest checker there is: what
-// was acknowledged is there, and nothing is there that nobody asked for.
+// was acknowledged is there, and nothing is there that nobody asked for. Another nemesis: SIM_SEED=7 npm run test:long two-instances
 
 import type { Store } from "coatcheck"
 import { openStore } from "coatcheck/open"
