@@ -135,19 +135,24 @@ export function locksIn(folder: string, work: string): Locks {
   }
 
   async function take(name: string, isWanted: () => boolean): Promise<boolean> {
-    for (let looks = 0; isWanted(); looks++) {
-      await places.enter()
-      let taken = false
-      try {
-        taken = isWanted() && (await claim(name))
-        if (!taken && looks === 0) await link(name + SIGN)
-      } finally {
-        if (!taken) places.leave()
+    let signed = false
+    try {
+      while (isWanted()) {
+        await places.enter()
+        let taken = false
+        try {
+          taken = isWanted() && (await claim(name))
+          if (!taken && (await link(name + SIGN))) signed = true
+        } finally {
+          if (!taken) places.leave()
+        }
+        if (taken) return true
+        await pause(1 + Math.random() * LOOK_MS)
       }
-      if (taken) return true
-      await pause(1 + Math.random() * LOOK_MS)
+      return false
+    } finally {
+      if (signed) discard(pathOf(name + SIGN)) // others who wait put it there again
     }
-    return false
   }
 
   function giveBack(name: string): void {
