@@ -17,6 +17,8 @@ const run = promisify(execFile)
 export interface PostgresOptions {
   /** fsync as it comes; without, the server is quicker and a power cut, which no test makes, could hurt it. Default false. */
   readonly durable?: boolean
+  /** Follows this one, as a standby that answers reads. Default: a database of its own. */
+  readonly standbyOf?: PostgresServer
   /** Lines of postgresql.conf by name. */
   readonly config?: Readonly<Record<string, string>>
 }
@@ -55,7 +57,11 @@ afterAll(async () => {
 })
 
 /** Makes and starts a server. */
-export async function startPostgres({ durable = false, config = {} }: PostgresOptions = {}): Promise<PostgresServer> {
+export async function startPostgres({
+  durable = false,
+  standbyOf,
+  config = {},
+}: PostgresOptions = {}): Promise<PostgresServer> {
   const folder = mkdtempSync(join(tmpdir(), "coatcheck-postgres-"))
   folders.add(folder)
   const user = await serverUser()
@@ -68,19 +74,11 @@ export async function startPostgres({ durable = false, config = {} }: PostgresOp
           "setpriv",
           [`--reuid=${user.uid}`, `--regid=${user.gid}`, "--clear-groups", join(programs(), program), ...args],
         ]
-  const [initdb, initArgs] = as("initdb", [
-    "-D",
-    data,
-    "-U",
-    "postgres",
-    "-A",
-    "trust",
-    "-E",
-    "UTF8",
-    "--locale=C",
-    "-N",
-  ])
-  await run(initdb, initArgs, { cwd: folder })
+  const copy = ["-h", "127.0.0.1", "-p", String(standbyOf?.port), "-U", "postgres", "-D", data]
+  const [maker, makerArgs] = standbyOf
+    ? as("pg_basebackup", [...copy, "-R", "-c", "fast", "-N"])
+    : as("initdb", ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"])
+  await run(maker, makerArgs, { cwd: folder })
 
   const port = await freePort()
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`
@@ -110,7 +108,7 @@ export async function startPostgres({ durable = false, config = {} }: PostgresOp
       postmaster = start(program, args, { cwd: folder })
       postmasters.add(postmaster)
       try {
-        await postmaster.says(/ready to accept connections/)
+        await postmaster.says(/ready to accept (read-only )?connections/)
         return
       } catch (error) {
         // Backends of a postmaster that was killed end a moment later, and until then they hold its memory.
