@@ -330,6 +330,8 @@ describe("limits that can't be meant", () => {
       { bodyBytes: -1 },
       { headersMs: 1.5 },
       { requestMs: Number.NaN },
+      { headersMs: 30_001 },
+      { heartbeatMs: 31_001 },
       { nosuch: 1 } as object,
     ]) {
       const [name] = Object.keys(limits)

@@ -173,8 +173,9 @@ function checkLimits(limits: Partial<ServiceLimits> = {}): ServiceLimits {
     if (!Number.isSafeInteger(value) || value < 1) throw new TypeError(`limits.${name} must be a whole number above 0`)
   }
   const settled = { ...defaultLimits, ...limits }
-  for (const name of ["headersMs", "heartbeatMs"] as const) {
-    if (settled[name] > settled.requestMs) throw new TypeError(`limits.${name} must not be above limits.requestMs`)
+  if (settled.headersMs > settled.requestMs) throw new TypeError("limits.headersMs must not be above limits.requestMs")
+  if (settled.heartbeatMs > settled.requestMs + 1_000) {
+    throw new TypeError("limits.heartbeatMs must not be above limits.requestMs: silence ends a connection")
   }
   return settled
 }
