@@ -6,6 +6,7 @@ import { createSessions, updateEntry } from "coatcheck"
 import { fetchAdapter } from "coatcheck/fetch"
 import { cachedStore } from "coatcheck/cached"
 import { encryptedStore } from "coatcheck/encrypted"
+import { fileStore } from "coatcheck/file"
 import { guardedStore } from "coatcheck/guarded"
 import { httpStore } from "coatcheck/http"
 import { memoryStore } from "coatcheck/memory"
@@ -30,6 +31,7 @@ const doors: Readonly<Record<string, (options: never) => unknown>> = {
   guard: (guard) => nodeAdapter(sessions, { guard }),
   memoryStore: (options) => memoryStore(options),
   sqliteStore: (options) => sqliteStore(nowhere, options),
+  fileStore: (options) => fileStore(nowhere, options),
   redisStore: (options) => redisStore("redis://127.0.0.1:1", options),
   httpStore: (options) => httpStore("http://localhost:5100", options),
   cachedStore: (options) => cachedStore(store, options),
