@@ -99,11 +99,10 @@ describe.each(drivers)("a connection by %s", (_name, driver) => {
       const error: unknown = await connection.send("", ["PING"]).catch((thrown: unknown) => thrown)
       return (error as { sent?: boolean }).sent === false
     })
-    const began = performance.now()
+    // While it is away nothing can end a call but a refusal.
     await Promise.all(
       Array.from({ length: 100 }, () => expect(connection.send("", ["PING"])).rejects.toMatchObject(notSent)),
     )
-    expect(performance.now() - began).toBeLessThan(300)
     await own.start()
     const back = performance.now()
     await until("the connection stands again", () => connection.send("", ["PING"]))

