@@ -100,10 +100,11 @@ describe("F-RED-2: a server that is frozen", () => {
 
 describe("F-RED-3: a server that is still loading", () => {
   it("is unavailable, and used as soon as it has loaded", async () => {
-    const slowly = { "key-load-delay": "2000", "loading-process-events-interval-bytes": "1024" }
+    // So slowly that it is not done before it is let go.
+    const slowly = { "key-load-delay": "5000", "loading-process-events-interval-bytes": "1024" }
     const server = await startRedis({ config: { save: "3600 1", ...slowly } })
-    await server.command("DEBUG", "POPULATE", "600", "k", "100")
-    const store = await open(server.url, { deadline: "300ms" })
+    await server.command("DEBUG", "POPULATE", "3000", "k", "100")
+    const store = await open(server.url)
     await store.set("there", "1")
     await server.stop()
     await server.start("loading")
@@ -112,6 +113,7 @@ describe("F-RED-3: a server that is still loading", () => {
       error = await store.set("there", "2").catch((thrown: unknown) => thrown)
       return /loading/.test(String(error))
     })
+    await server.command("CONFIG", "SET", "key-load-delay", "0")
     expect(error).toMatchObject({ code: "unavailable", message: /loading its data/ })
     await until("it has loaded", () => store.get("there"))
     expect(await store.get("there")).toMatchObject({ value: "1" })
