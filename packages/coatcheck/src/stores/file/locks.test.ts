@@ -106,7 +106,14 @@ describe("a lock", () => {
       inside -= 1
       locks.giveBack("k")
     }
-    await Promise.all(Array.from({ length: 24 }, (_, at) => one(stores[at % 3] as Locks)))
+    const meanwhile = async (locks: Locks): Promise<void> => {
+      for (let times = 0; times < 50; times++) {
+        await locks.ifFree("k", () => (most = Math.max(most, inside + 1)))
+        await turn()
+      }
+    }
+    const clients = Array.from({ length: 24 }, (_, at) => one(stores[at % 3] as Locks))
+    await Promise.all([...clients, ...stores.map(meanwhile)])
     expect(most).toBe(1)
     expect(fs.readdirSync(folder)).toEqual([])
   })

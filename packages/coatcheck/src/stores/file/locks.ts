@@ -109,20 +109,19 @@ export function locksIn(folder: string, work: string): Locks {
 
   /** Takes a lock that is free, or dead. */
   async function claim(name: string): Promise<boolean> {
+    if (await hold(name)) return true
+    if (held.has(name) || !(await isLeft(name))) return false
+    await breakLock(name)
+    return hold(name)
+  }
+
+  /** Takes a lock that is free. It counts as held from before it is there, or this store could take it for its own left one. */
+  async function hold(name: string): Promise<boolean> {
     if (held.has(name)) return false
     held.add(name)
     let taken = false
     try {
       taken = await link(name)
-      if (!taken) {
-        held.delete(name)
-        if (await isLeft(name)) {
-          await breakLock(name)
-          if (held.has(name)) return false // a sweep of this store was faster
-          held.add(name)
-          taken = await link(name)
-        }
-      }
       return taken
     } finally {
       if (!taken) held.delete(name)
