@@ -158,7 +158,7 @@ async function write(one: World, { store, raise }: Process): Promise<void> {
   if (!outcome.ok) return
   const states = history.get(key)!
   const entries = await Promise.all(states.map(({ entry }) => entry))
-  const at = entries.findLastIndex((entry, i) => isMine(entry, entries[i - 1] ?? null))
+  const at = entries.findIndex((entry, i) => isMine(entry, entries[i - 1] ?? null)) // what came later may have kept it
   if (at > 0) raise(key, states[at]!.seq)
 }
 
