@@ -255,6 +255,21 @@ describe("when the disk fails", () => {
     expect(await store.get("k")).toMatchObject({ value: "2", owner: null })
   })
 
+  it("F-EIO-1: a delete that fails with an I/O error is unknown, any other one has not happened", async () => {
+    const store = await open()
+    for (const [errno, code] of [
+      ["EIO", "unknown-outcome"],
+      ["EACCES", "denied"],
+    ] as const) {
+      await store.set("k", "1")
+      disk.fail = (call, file) => (call === "unlink" && file === recordOf("k") ? errno : null)
+      await expect(store.delete("k")).rejects.toMatchObject({ code })
+      disk.fail = () => null
+      expect(await store.get("k")).toMatchObject({ value: "1" })
+      expect(await store.delete("k")).toMatchObject({ ok: true, removed: { value: "1" } })
+    }
+  })
+
   it("F-EIO-1: a mark of an owner, and a folder, whose sync failed are made anew", async () => {
     const store = await open()
     for (const nth of [1, 2]) {
