@@ -38,7 +38,7 @@ async function start(url: string): Promise<Worker<"run">> {
   return worker
 }
 
-/** Ten writes; rejects when the worker has ended because something stands in the store that it was never told. */
+/** A few writes; rejects when the worker has ended because something stands in the store that it was never told. */
 async function run(worker: Worker<"run">): Promise<DiskRun> {
   return (await worker.ask("run")) as DiskRun
 }

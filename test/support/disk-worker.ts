@@ -13,7 +13,7 @@ export interface DiskRun {
   readonly may: Readonly<Record<string, readonly (string | null)[]>>
 }
 
-const WRITES = 10
+const WRITES = 11
 const KEYS = 3
 const [url = ""] = process.argv.slice(2)
 const store = await openStore(url, { report: () => {}, deadline: "60s" })
@@ -45,7 +45,7 @@ async function run(): Promise<DiskRun> {
   for (let left = WRITES; left > 0; left--) {
     writes += 1
     const key = `k${writes % KEYS}`
-    const value = writes % 7 === 0 ? null : String(writes)
+    const value = writes % 4 === 0 ? null : String(writes)
     const code = await attempt(() =>
       value === null ? store.delete(key) : store.set(key, value, { owner: `owner ${writes % 5}` }),
     )
