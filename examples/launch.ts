@@ -15,7 +15,8 @@ import { createInterface } from "node:readline"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
-import { readSettings, SettingError } from "./counter/settings.ts"
+import { readSettings } from "./counter/settings.ts"
+import { SettingError } from "./shared/settings.ts"
 
 const usage = `Usage: npm start [-- options]
 

@@ -47,7 +47,7 @@ afterAll(async () => {
 
 /** The number on the page. */
 function shown(body: string): number {
-  return Number(/<h1 id="count">Count: (\d+)<\/h1>/.exec(body)?.[1] ?? Number.NaN)
+  return Number(/<h1 id="heading">Count: (\d+)<\/h1>/.exec(body)?.[1] ?? Number.NaN)
 }
 
 /** The key under which the page says that the record is. */

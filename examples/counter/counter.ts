@@ -1,13 +1,25 @@
 // The application: a page that counts its loads, and a button that starts again. Where the session lives is decided by one line,
 // the call of createSessions; nothing below it knows. This is the file to read first.
 
-import { createHash } from "node:crypto"
-import { readFileSync } from "node:fs"
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http"
 import { CoatcheckError, createSessions, type Store } from "coatcheck"
 import { nodeAdapter } from "coatcheck/node"
-import type { Html } from "./html.ts"
-import { type Frame, icon, messagePage, type Mode, pageEnd, pageStart, ticket } from "./page.ts"
+import type { Html } from "../shared/html.ts"
+import type { Neighbour } from "../shared/neighbours.ts"
+import { messagePage, pageEnd, pageStart } from "../shared/page.ts"
+import {
+  type Asset,
+  assets,
+  fences,
+  lineOf,
+  notAllowed,
+  notFound,
+  pageHeaders,
+  type Trouble,
+  troubleOf,
+  wantsPage,
+} from "../shared/replies.ts"
+import { counterFrame, countTicket, type Mode } from "./page.ts"
 import { type CookieView, type Lesson, panel } from "./panel.ts"
 
 /** What the counter needs. */
@@ -20,48 +32,24 @@ export interface CounterOptions {
   readonly service: string | null
   /** Gets a line about what went wrong in a request. */
   readonly report: (line: string) => void
+  /** The examples that run beside this one. Default none. */
+  readonly neighbours?: readonly Neighbour[]
 }
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>
 
-const stylesheet = readFileSync(new URL("style.css", import.meta.url))
-// The address changes with the content, so that browsers may keep it for good.
-const stylesheetAddress = `/style.css?${createHash("sha256").update(stylesheet).digest("hex").slice(0, 8)}`
-
 /** How the session's cookie is fenced in on plain HTTP; shown on loads whose reply does not set it. */
 const attributes = ["Path=/", "HttpOnly", "SameSite=Lax"]
-
-const fences = {
-  "content-security-policy":
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-  "cross-origin-opener-policy": "same-origin",
-  "cross-origin-resource-policy": "same-origin",
-  "referrer-policy": "same-origin",
-  "x-content-type-options": "nosniff",
-}
-
-const notFound = { heading: "Not found", text: "Nobody has left a coat at this address.", link: "To the counter" }
-const notAllowed = { heading: "Not allowed", text: "This address can’t be called in that way.", link: "To the counter" }
-const ended = {
-  heading: "This session has ended",
-  text: "It was reset in another window while this page was loading. What is ended stays ended.",
-  link: "Start again",
-}
-const closed = {
-  heading: "The cloakroom is closed for a moment",
-  text: "The store that keeps the sessions does not answer. Your ticket stays good; try again in a moment.",
-  link: "Try again",
-}
 
 /**
  * The counter as a listener for node:http.
  *
  * @throws TypeError when the store lacks a method, or a secret is none.
  */
-export function createCounter({ store, secrets, service, report }: CounterOptions): RequestListener {
+export function createCounter({ store, secrets, service, report, neighbours = [] }: CounterOptions): RequestListener {
   const sessions = createSessions<{ count: number }>(store ? { store } : { carrier: "signed", secret: secrets })
   const mode: Mode = store ? "store" : "cookie"
-  const frame = (title: string): Frame => ({ title, stylesheet: stylesheetAddress, mode })
+  const frame = (title: string) => counterFrame(title, mode, neighbours)
 
   async function count(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const session = await sessions.open(request)
@@ -77,7 +65,7 @@ export function createCounter({ store, secrets, service, report }: CounterOption
     const record = store && session.key ? await store.get(session.key).catch(() => null) : null
     const cookie = cookieView(setCookie, request.headers.cookie, sessions.cookieNames)
     const lesson: Lesson = { mode, cookie, record, service }
-    sendPage(response, 200, [pageStart(frame(`Count: ${loads}`)), ticket(loads), panel(lesson), pageEnd])
+    sendPage(response, 200, [pageStart(frame(`Count: ${loads}`)), countTicket(loads), panel(lesson), pageEnd])
   }
 
   async function reset(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -96,28 +84,27 @@ export function createCounter({ store, secrets, service, report }: CounterOption
       ]),
     ],
     ["/reset", new Map([["POST", reset]])],
-    ["/style.css", fileRoutes("text/css; charset=utf-8", stylesheet, "public, max-age=31536000, immutable")],
-    ["/icon.svg", fileRoutes("image/svg+xml", icon, "public, max-age=86400")],
+    ...[...assets].map(([path, asset]) => [path, assetRoutes(asset)] as const),
   ])
+
+  function sendTrouble(response: ServerResponse, trouble: Trouble): void {
+    for (const [name, value] of Object.entries(trouble.headers)) response.setHeader(name, value)
+    sendPage(response, trouble.status, [messagePage(frame(trouble.heading), trouble)])
+  }
 
   async function route(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const [path = "/"] = (request.url ?? "/").split("?", 1)
     const methods = pages.get(path)
-    if (!methods) return sendPage(response, 404, [messagePage(frame("Not found"), notFound)])
+    if (!methods) return sendTrouble(response, notFound)
     const handler = methods.get(request.method ?? "")
-    if (!handler) {
-      response.setHeader("allow", [...methods.keys()].join(", "))
-      return sendPage(response, 405, [messagePage(frame("Not allowed"), notAllowed)])
-    }
+    if (!handler) return sendTrouble(response, notAllowed([...methods.keys()].join(", ")))
     try {
       await handler(request, response)
     } catch (error) {
       // The adapter's own answer is for programs; a person gets a page.
-      if (!(error instanceof CoatcheckError) || !request.headers.accept?.includes("text/html")) throw error
+      if (!(error instanceof CoatcheckError) || !wantsPage(request.headers.accept)) throw error
       report(lineOf(error))
-      if (error.code === "ended") return sendPage(response, 409, [messagePage(frame("Ended"), ended)])
-      response.setHeader("retry-after", "2")
-      sendPage(response, 503, [messagePage(frame("Closed for a moment"), closed)])
+      sendTrouble(response, troubleOf(error))
     }
   }
 
@@ -127,20 +114,14 @@ export function createCounter({ store, secrets, service, report }: CounterOption
   return handle(route)
 }
 
-/** For the log: an error of ours says all in its message; anything else is a defect, which needs its trace. */
-function lineOf(error: unknown): string {
-  if (error instanceof CoatcheckError) return `${error.message} (${error.code})`
-  return error instanceof Error ? (error.stack ?? error.message) : String(error)
-}
-
 function sendPage(response: ServerResponse, status: number, parts: readonly Html[]): void {
-  response.writeHead(status, { ...fences, "content-type": "text/html; charset=utf-8", "cache-control": "no-store" })
+  response.writeHead(status, pageHeaders)
   response.end(parts.map(({ markup }) => markup).join(""))
 }
 
-function fileRoutes(type: string, content: string | Buffer, caching: string): ReadonlyMap<string, Handler> {
+function assetRoutes({ headers, content }: Asset): ReadonlyMap<string, Handler> {
   const send: Handler = (_, response) => {
-    response.writeHead(200, { ...fences, "content-type": type, "cache-control": caching })
+    response.writeHead(200, headers)
     response.end(content)
   }
   return new Map([

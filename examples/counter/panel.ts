@@ -1,8 +1,10 @@
 // The lesson: what the browser holds and what the store holds, side by side. Nothing here is made up for show: the cookie is
 // what was really sent, the record is what the store really answered.
 
-import { type Html, html } from "./html.ts"
-import { hanger, type Mode } from "./page.ts"
+import { type Html, html } from "../shared/html.ts"
+import { hanger } from "../shared/page.ts"
+import { jsonBlock, timeOf } from "../shared/parts.ts"
+import type { Mode } from "./page.ts"
 
 /** The session's cookie, as the browser holds it after this reply. */
 export interface CookieView {
@@ -96,7 +98,7 @@ function recordList(record: RecordView): Html {
       the store can forge a ticket from it.</p>
       <dl>
         <dt>Key</dt><dd><code class="value">${record.key}</code></dd>
-        <dt>Value</dt><dd>${jsonBlock(record.value)}</dd>
+        <dt>Value</dt><dd>${jsonBlock(record.value, ["count"])}</dd>
         ${record.expiresAt !== null && html`<dt>Ends</dt><dd>${timeOf(record.expiresAt)}, unless you come back before</dd>`}
       </dl>`
 }
@@ -124,7 +126,7 @@ function cookieSides({ cookie }: Lesson): Html {
         <dt>Value</dt><dd><code class="value">${parts ? html`${parts.before}<mark>${parts.payload}</mark>${parts.after}` : cookie.value}</code></dd>
         ${
           parts &&
-          html`<dt>The marked part, decoded</dt><dd>${jsonBlock(parts.decoded)}
+          html`<dt>The marked part, decoded</dt><dd>${jsonBlock(parts.decoded, ["count"])}
           <p class="hint">Base64url hides nothing. You can read this, but not change it: with one character altered, the signature
           behind it no longer fits, and you start again at 1.</p></dd>`
         }
@@ -161,18 +163,6 @@ function way(title: string, isOn: boolean, command: string, points: readonly str
       <ul>${points.map((point) => html`<li>${point}</li>`)}</ul>
       <p class="switch">${isOn ? "Started with" : "Switch to it with"} <code class="command">${command}</code></p>
     </article>`
-}
-
-function jsonBlock(json: string): Html {
-  const lines = JSON.stringify(JSON.parse(json), null, 2).split("\n")
-  const marked = lines.map((line) => (line.includes('"count":') ? html`<mark>${line}</mark>\n` : html`${line}\n`))
-  // A block that may scroll sideways has to be reachable by keyboard.
-  return html`<pre tabindex="0"><code>${marked}</code></pre>`
-}
-
-function timeOf(at: number): Html {
-  const iso = new Date(at).toISOString()
-  return html`<time datetime="${iso}">${iso.slice(0, 16).replace("T", " ")} UTC</time>`
 }
 
 interface ReadablePart {

@@ -3,9 +3,10 @@
 import { randomBytes } from "node:crypto"
 import { fileURLToPath } from "node:url"
 import { openStore } from "coatcheck/open"
+import { readNeighbours } from "../shared/neighbours.ts"
+import { orOneLine, servePage } from "../shared/program.ts"
 import { createCounter } from "./counter.ts"
-import { listen } from "./listen.ts"
-import { readSettings, SettingError, type Settings, usage } from "./settings.ts"
+import { readSettings, type Settings, usage } from "./settings.ts"
 
 async function main(): Promise<void> {
   const defaultFile = fileURLToPath(new URL("counter.cfg", import.meta.url))
@@ -22,33 +23,15 @@ async function serve({ useSessionStore, storeUrl, token, secrets, host, port }: 
         "make a lasting one with `npx coatcheck secret`",
     )
   }
-  const counter = createCounter({
+  const listener = createCounter({
     store,
     secrets: secrets.length === 0 ? [randomBytes(32).toString("base64url")] : secrets,
     service: useSessionStore ? shownAddress(storeUrl) : null,
     report: (line) => console.error(line),
+    neighbours: readNeighbours(process.env.EXAMPLES),
   })
-  const page = await listen(
-    (request, response) => {
-      response.once("close", () => console.log(`${request.method} ${printable(request.url)} ${response.statusCode}`))
-      counter(request, response)
-    },
-    host,
-    port,
-  )
-
-  let stopping = false
-  const stop = async () => {
-    if (stopping) return
-    stopping = true
-    await page.close()
-    await store?.close()
-    console.log("stopped")
-    process.exit(0)
-  }
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void stop())
   const where = store ? `the ${store.info.name} store` : "the cookie"
-  console.log(`sessions are kept in ${where}; the page is ready at ${pageAddress(host, page.port)}`)
+  await servePage({ listener, host, port, store, where })
 }
 
 /** A service's address without what should not be shown, or null where the store is no service. */
@@ -58,23 +41,4 @@ function shownAddress(storeUrl: string): string | null {
   return (origin + pathname).replace(/\/+$/, "")
 }
 
-function pageAddress(host: string, port: number): string {
-  const open = ["localhost", "127.0.0.1", "::1", "0.0.0.0", "::"].includes(host)
-  if (open) return `http://localhost:${port}`
-  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`
-}
-
-// A request's target is written by strangers: nothing in it may steer a terminal or begin a line of its own.
-function printable(target: string | undefined): string {
-  return (target ?? "").slice(0, 200).replace(/[^\x21-\x7e]/g, "?")
-}
-
-try {
-  await main()
-} catch (error) {
-  // One line, whatever it was: a trace says nothing to who has mistyped a setting.
-  const { code, message } = error as NodeJS.ErrnoException
-  const taken = "that port is already in use; choose another with --port or PORT"
-  console.error(`counter: ${code === "EADDRINUSE" ? taken : message}`)
-  process.exitCode = error instanceof SettingError || error instanceof TypeError ? 2 : 1
-}
+await orOneLine("counter", "PORT", main)

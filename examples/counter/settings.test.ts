@@ -3,7 +3,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterAll, describe, expect, it } from "vitest"
-import { readSettings, SettingError } from "./settings.ts"
+import { SettingError } from "../shared/settings.ts"
+import { readSettings } from "./settings.ts"
 
 const folder = mkdtempSync(join(tmpdir(), "counter-settings-"))
 afterAll(() => rmSync(folder, { recursive: true }))

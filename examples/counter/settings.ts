@@ -2,7 +2,7 @@
 // anything starts, and what is wrong is said in one sentence that names the setting and the place it came from.
 
 import { readFileSync } from "node:fs"
-import { parseArgs } from "node:util"
+import { type Environment, type Given, parseOptions, readPort, SettingError, wrong } from "../shared/settings.ts"
 
 /** What the counter runs with. */
 export interface Settings {
@@ -16,11 +16,6 @@ export interface Settings {
   readonly secrets: readonly string[]
   readonly port: number
   readonly host: string
-}
-
-/** A setting that can't be used; its message is for the person who set it. */
-export class SettingError extends Error {
-  override readonly name = "SettingError"
 }
 
 /** What --help prints. */
@@ -43,31 +38,23 @@ An option wins over the environment, which wins over the file. COATCHECK_TOKEN i
 const keys = ["PORT", "HOST", "USE_SESSION_STORE", "KV_URL", "STORE_URL", "SECRET_KEY", "SECRET_KEY_FILE"] as const
 type Key = (typeof keys)[number]
 
-interface Given {
-  readonly value: string
-  /** For messages: "option --port", "environment", "counter.cfg". */
-  readonly from: string
-}
+const options = ["port", "host", "use-session-store", "kv-url", "store-url", "secret-key-file", "config"]
 
 /**
  * The settings from the command line, the environment and the file; null when --help was asked for.
  *
  * @throws SettingError naming what is wrong.
  */
-export function readSettings(
-  args: readonly string[],
-  environment: Readonly<Record<string, string | undefined>>,
-  defaultFile: string,
-): Settings | null {
-  const options = parseOptions(args)
-  if (options.has("help")) return null
-  const file = options.get("config")
+export function readSettings(args: readonly string[], environment: Environment, defaultFile: string): Settings | null {
+  const chosen = parseOptions(args, options)
+  if (chosen.has("help")) return null
+  const file = chosen.get("config")
   const fromFile = parseFile(file ?? defaultFile, file !== undefined)
 
   const find = (key: Key): Given | null => {
     const option = key.toLowerCase().replaceAll("_", "-")
     const places = [
-      { value: options.get(option), from: `option --${option}` },
+      { value: chosen.get(option), from: `option --${option}` },
       { value: environment[key], from: "environment" },
       { value: fromFile.get(key), from: file ?? "counter.cfg" },
     ]
@@ -82,32 +69,8 @@ export function readSettings(
     storeUrl: find("STORE_URL")?.value ?? readServiceUrl(find("KV_URL")),
     token: environment.COATCHECK_TOKEN || null,
     secrets: readSecrets(find("SECRET_KEY_FILE"), find("SECRET_KEY")),
-    port: readPort(find("PORT")),
+    port: readPort("PORT", find("PORT"), 5000),
     host: find("HOST")?.value ?? "localhost",
-  }
-}
-
-function parseOptions(args: readonly string[]): Map<string, string> {
-  const text = { type: "string" } as const
-  try {
-    const { values } = parseArgs({
-      args: [...args],
-      options: {
-        port: text,
-        host: text,
-        "use-session-store": text,
-        "kv-url": text,
-        "store-url": text,
-        "secret-key-file": text,
-        config: text,
-        help: { type: "boolean" },
-      },
-    })
-    return new Map(Object.entries(values).map(([name, value]) => [name, String(value)]))
-  } catch (error) {
-    // Node's own message goes on about positional arguments; its first sentence says what is wrong.
-    const [sentence] = error instanceof Error ? error.message.split(". ") : [String(error)]
-    throw new SettingError(`${sentence}; --help lists the options`)
   }
 }
 
@@ -143,13 +106,6 @@ function readBoolean(key: Key, given: Given | null, otherwise: boolean): boolean
   throw wrong(key, given, "must be true or false")
 }
 
-function readPort(given: Given | null): number {
-  if (given === null) return 5000
-  const port = Number(given.value)
-  if (!/^\d{1,5}$/.test(given.value) || port > 65_535) throw wrong("PORT", given, "must be a number from 0 to 65535")
-  return port
-}
-
 function readServiceUrl(given: Given | null): string {
   if (given === null) return "http://localhost:5100"
   if (!/^https?:\/\/[^/]/i.test(given.value) || !URL.canParse(given.value)) {
@@ -176,11 +132,6 @@ function split(text: string, separator: string | RegExp): readonly string[] {
     .split(separator)
     .map((secret) => secret.trim())
     .filter((secret) => secret !== "")
-}
-
-// The value is not repeated: a URL may hold a password.
-function wrong(key: Key, given: Given, what: string): SettingError {
-  return new SettingError(`${key} (${given.from}) ${what}`)
 }
 
 function unreadable(setting: string, path: string, error: unknown): SettingError {
