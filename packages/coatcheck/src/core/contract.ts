@@ -21,6 +21,17 @@ const versionForm = /^[\w-]{1,64}$/
 /** Where a store reports when it was given no `report`: one line on stderr. */
 export const warn: Report = ({ store, message }) => console.warn(`coatcheck: ${store} store: ${message}`)
 
+/** Where a store reports, given an option `report` or none. One that throws ends no call: what it was told goes to stderr instead. */
+export function reporter(report: Report = warn): Report {
+  return (one) => {
+    try {
+      report(one)
+    } catch {
+      warn(one)
+    }
+  }
+}
+
 /** Whether a text takes more than so many bytes of UTF-8. Counts only when the length leaves a doubt. */
 export function exceeds(text: string, bytes: number): boolean {
   return text.length * 3 > bytes && (text.length > bytes || utf8Length(text) > bytes)

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { afterAll, describe, expect, it } from "vitest"
+import { afterAll, describe, expect, it, vi } from "vitest"
 import type { Store, StoreReport } from "../core/store.ts"
 import { CoatcheckError, type ErrorCode, errorCodes } from "../errors.ts"
 import { type FakeClock, fakeClock } from "../testing/fake-clock.ts"
@@ -157,15 +157,43 @@ describe("deadlines", () => {
     expect(clock.sleeping).toBe(0)
   })
 
-  it("closing is bounded too, and rejects calls that come after it", async () => {
-    const { clock } = rig()
-    const stuck = { ...memoryStore(), close: () => new Promise<void>(() => {}) }
-    const store = guardedStore(stuck, { clock })
-    const closing = codeOf(store.close())
-    expect(await codeOf(store.get("k"))).toBe("closed")
-    await pass(clock, 1_000)
-    expect(await closing).toBe("unavailable")
-    expect(await codeOf(store.close())).toBe("unavailable")
+  it("closing ends quietly within its deadline, however the store inside behaves; calls after it are rejected, and it is told", async () => {
+    const fails = (): never => {
+      throw new Error("ECONNRESET")
+    }
+    for (const close of [() => new Promise<void>(() => {}), () => Promise.reject(new Error("ECONNRESET")), fails]) {
+      const clock = fakeClock()
+      const reports: StoreReport[] = []
+      const store = guardedStore({ ...memoryStore(), close }, { clock, report: (report) => reports.push(report) })
+      const closing = codeOf(store.close())
+      expect(await codeOf(store.get("k"))).toBe("closed")
+      await pass(clock, 1_000)
+      expect(await closing).toBe("ok")
+      expect(await codeOf(store.close())).toBe("ok")
+      expect(reports).toMatchObject([{ store: "memory", kind: "outage", cause: { code: "unavailable" } }])
+      expect(clock.sleeping).toBe(0)
+    }
+  })
+
+  it("a report that throws keeps no caller without an answer, and no deadline from coming", async () => {
+    const lines = vi.spyOn(console, "warn").mockImplementation(() => {})
+    const report = (): never => {
+      throw new Error("the log is full")
+    }
+    const { clock, faulty, store } = rig({ report, breakAfter: 1 })
+    for (let round = 0; round < 3; round++) {
+      faulty.inject("held-request", { times: 2 })
+      const calls = [codeOf(store.get("a"))]
+      await pass(clock, 200)
+      calls.push(codeOf(store.get("b")))
+      await pass(clock, 1_000)
+      expect(await Promise.all(calls)).toEqual(["unavailable", "unavailable"])
+      await faulty.release()
+      await pass(clock, 1_000)
+      expect(await codeOf(store.get("c"))).toBe("ok")
+    }
+    expect(lines.mock.calls.flat().join()).toMatch(/calls are refused.*calls pass/)
+    lines.mockRestore()
   })
 })
 

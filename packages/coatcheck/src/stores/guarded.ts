@@ -10,7 +10,7 @@
 // sent twice, and for a conditional one the caller knows best).
 
 import { type Clock, type Duration, milliseconds, systemClock } from "../core/clock.ts"
-import { closedError, warn } from "../core/contract.ts"
+import { closedError, reporter } from "../core/contract.ts"
 import { checkOptions } from "../core/options.ts"
 import type { Report, Store } from "../core/store.ts"
 import { CoatcheckError, type ErrorCode } from "../errors.ts"
@@ -29,7 +29,7 @@ export interface GuardedStoreOptions {
   readonly retryAfter?: Duration
   /** Default: the machine's clock. */
   readonly clock?: Clock
-  /** Told once when calls begin to be refused, and once when they pass again. Default: a line on stderr. */
+  /** Told once when calls begin to be refused, once when they pass again, and of a store that can't be closed. Default: a line on stderr. */
   readonly report?: Report
 }
 
@@ -58,7 +58,8 @@ const signs: Readonly<Record<ErrorCode, Sign>> = {
  * The same store with a deadline on every call, a bound on the calls under way, and a breaker.
  *
  * `openStore` puts it around stores that are reached over a network; one in this process or on this disk does not need it.
- * A read whose time is over rejects with `unavailable`, a write with `unknown-outcome`. `info` is that of the store inside.
+ * A read whose time is over rejects with `unavailable`, a write with `unknown-outcome`. `close` resolves within the deadline
+ * whatever the store inside does, and tells `report` of a failure. `info` is that of the store inside.
  *
  * @throws TypeError when a setting makes no sense.
  */
@@ -71,7 +72,8 @@ export function guardedStore(store: Store, options: GuardedStoreOptions = {}): S
     clock: true,
     report: true,
   })
-  const { clock = systemClock, report = warn } = options
+  const { clock = systemClock } = options
+  const report = reporter(options.report)
   const deadline = milliseconds(options.deadline ?? "1s", "deadline")
   const maxInFlight = positive("maxInFlight", options.maxInFlight ?? MAX_IN_FLIGHT)
   const { info } = store
@@ -136,6 +138,12 @@ export function guardedStore(store: Store, options: GuardedStoreOptions = {}): S
     return lost(flight, read, write, { cause })
   }
 
+  /** A store that can't be closed does not keep its caller from stopping, who could do nothing about it. */
+  function left(cause: unknown): void {
+    const message = "The store could not be closed, and the cause says why: what it holds open ends with the process"
+    report({ store: name, kind: "outage", message, cause })
+  }
+
   function refusedError(): CoatcheckError {
     const message = `The ${name} store has stopped answering, so nothing is asked of it for a moment: try again in a second`
     return new CoatcheckError("unavailable", message, { cause: gate.cause })
@@ -156,8 +164,7 @@ export function guardedStore(store: Store, options: GuardedStoreOptions = {}): S
     list: (query) => guard("list", () => store.list(query)),
     ...(count !== undefined && { count: (query) => guard("count", () => count.call(store, query)) }),
     ...(watch !== undefined && { watch: (onChange) => watch.call(store, onChange) }),
-    // Even a store that can't be closed in time does not keep its caller from stopping.
-    close: () => (closing ??= launch("close", false, () => store.close())),
+    close: () => (closing ??= launch("close", false, () => store.close()).catch(left)),
   }
 }
 
