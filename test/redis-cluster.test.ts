@@ -82,6 +82,30 @@ describe("a connection to a cluster", () => {
   })
 })
 
+describe("the option wait in a cluster", () => {
+  it("acknowledges a write when a replica of its own primary has it, whatever other primaries have", async () => {
+    const waiting = await redisStore(cluster.url, { prefix: "wait", wait: 1, report: () => {} })
+    const lame = await cluster.primaryOf("wait:entry:lame")
+    const ports = await Promise.all(cluster.nodes.map((node) => node.info("master_port")))
+    const replica = cluster.nodes.find((_, at) => ports[at] === String(lame.port))
+    const keys = Array.from({ length: 12 }, (_, n) => `k${n}`)
+    const owners = await Promise.all(keys.map((key) => cluster.primaryOf(`wait:entry:${key}`)))
+    const others = keys.filter((_, at) => owners[at] !== lame)
+    expect(others.length).toBeGreaterThan(0)
+    replica?.freeze()
+    // In one tick, so that they share what can be shared.
+    const calls = [...others, "lame"].map((key) =>
+      waiting.set(key, "1").then(
+        () => "ok",
+        (error: unknown) => (error as { code?: unknown }).code,
+      ),
+    )
+    const ends = await Promise.all(calls).finally(() => replica?.thaw())
+    expect(ends).toEqual([...others.map(() => "ok"), "unknown-outcome"])
+    await waiting.close()
+  })
+})
+
 /** Moves a slot with all its keys from one primary to another, as redis-cli does, while it is in use. */
 async function moveSlot(slot: number, from: RedisServer, to: RedisServer): Promise<number> {
   const [fromId, toId] = await Promise.all([cluster.idOf(from), cluster.idOf(to)])

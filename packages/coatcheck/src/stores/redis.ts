@@ -113,7 +113,7 @@ export async function redisStore(urlOrClient: string | RedisClient, options: Red
     const writes = await connected(address, access)
     // A write may come while others wait for theirs: twice the time, and some for itself.
     const patience = Math.ceil(settings.deadline * 0.4)
-    return await open({ reads, writes, replicas: replicasOf(writes, wait, patience) }, settings)
+    return await open({ reads, writes, replicas: replicasOf(wait, patience) }, settings)
   } catch (error) {
     await reads.close()
     throw error

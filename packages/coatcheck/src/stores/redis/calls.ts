@@ -140,14 +140,15 @@ export function callsTo({ reads, writes, replicas }: Ways, timer: CoarseTimer, m
 
   function evaluate(script: Script, key: string, args: readonly string[]): Call["attempt"] {
     const way = script.use === "read" ? reads : writes
-    const send = (teach: boolean): Promise<unknown> =>
-      way.send(key, [teach ? "EVAL" : "EVALSHA", teach ? script.text : script.sha, "1", key, ...args])
-    if (replicas === null || script.use !== "once") return send
+    const send = (teach: boolean, goingTo?: (node: RedisNode) => void): Promise<unknown> =>
+      way.send(key, [teach ? "EVAL" : "EVALSHA", teach ? script.text : script.sha, "1", key, ...args], goingTo)
+    if (replicas === null || script.use !== "once") return (teach) => send(teach)
     return async (teach) => {
-      const answer = send(teach)
-      const followed = replicas.follow(key)
-      followed.catch(() => {}) // when the write itself fails, nobody asks
-      const reply = await answer
+      let followed: Promise<void> | undefined
+      const reply = await send(teach, (node) => {
+        followed = replicas.follow(node) // a redirected write is another server's
+        followed.catch(() => {}) // when the write itself fails, nobody asks
+      })
       if (Array.isArray(reply)) await followed
       return reply
     }

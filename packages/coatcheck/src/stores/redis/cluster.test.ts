@@ -1,7 +1,7 @@
 import { describe, expect, it, onTestFinished } from "vitest"
 import { systemClock } from "../../core/clock.ts"
 import { type ClusterConnection, clusterConnection } from "./cluster.ts"
-import { RedisLinkError, RedisReplyError } from "./connection.ts"
+import { RedisLinkError, type RedisNode, RedisReplyError } from "./connection.ts"
 import type { LinkOptions, OpenLink } from "./link.ts"
 import { slotOf, SLOTS } from "./slots.ts"
 
@@ -124,6 +124,22 @@ describe("the way of a command through a cluster", () => {
     expect(await connection.send(low, ["SET", low])).toBe("from 3")
     expect(fake.at(3).sent).toEqual(["ASKING", "SET a1", "ASKING", "SET a1"])
     expect(fake.at(first).sent).toHaveLength(2)
+  })
+
+  it("is told before each step of it, so that what has to follow a command goes to whoever took it", async () => {
+    const fake = fakeCluster([1, 2, 3], halves)
+    const connection = await fake.connect([1, 2])
+    const turns = [`ASK ${slotOf(low)} 127.0.0.1:3`, `MOVED ${slotOf(low)} 127.0.0.1:${second}`]
+    fake.at(first).answer = () => {
+      throw new RedisReplyError(turns.shift() ?? "ERR asked too often")
+    }
+    for (const last of [3, second]) {
+      const told: RedisNode[] = []
+      await connection.send(low, ["SET", low], (node) => told.push(node))
+      expect(told).toHaveLength(2)
+      expect(told[0]?.id).toBe(`id-${first}`)
+      expect(await told[1]?.send(["WAIT"])).toBe(`from ${last}`)
+    }
   })
 
   it("ends where the connection broke: nothing is sent again", async () => {

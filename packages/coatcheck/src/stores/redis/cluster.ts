@@ -158,7 +158,9 @@ export function clusterConnection({ seeds, ...parts }: ClusterParts): ClusterCon
     }
   }
 
-  async function send(key: string, args: readonly string[]): Promise<unknown> {
+  const nodeOn = ({ id, channel: { send: onward } }: Node): RedisNode => ({ id, send: onward })
+
+  async function send(key: string, args: readonly string[], goingTo?: (node: RedisNode) => void): Promise<unknown> {
     const slot = slotOf(key)
     let node = slots[slot]
     let asks = false
@@ -168,6 +170,7 @@ export function clusterConnection({ seeds, ...parts }: ClusterParts): ClusterCon
         throw closed ? new RedisLinkError(false, "The connection is closed") : refusal()
       }
       try {
+        goingTo?.(nodeOn(node))
         if (asks) node.channel.send(["ASKING"]).catch(ignore)
         return await node.channel.send(args)
       } catch (error) {
@@ -212,7 +215,7 @@ export function clusterConnection({ seeds, ...parts }: ClusterParts): ClusterCon
     send,
     async primaries() {
       if (owners.length === 0) throw refusal()
-      return owners.map((node): RedisNode => ({ id: node.id, send: (args) => node.channel.send(args) }))
+      return owners.map(nodeOn)
     },
     async ready(ms) {
       if (!isWhole()) await stands.wait(ms)

@@ -8,7 +8,7 @@ import type { Clock } from "../../core/clock.ts"
 import type { RedisAddress } from "./address.ts"
 import { type Channel, channel, type ChannelParts } from "./channel.ts"
 import { clusterConnection } from "./cluster.ts"
-import type { RedisConnection } from "./connection.ts"
+import type { RedisConnection, RedisNode } from "./connection.ts"
 import { loadDriver } from "./ioredis.ts"
 import type { LinkOptions, OpenLink, RedisTls } from "./link.ts"
 import { checkPrimary, sentinels } from "./sentinel.ts"
@@ -104,10 +104,15 @@ function single(address: RedisAddress, parts: Parts, settings: ConnectSettings):
     for (const watch of watches) watch.renew(reason)
   }
 
+  const node: RedisNode = { id: "0", send: server.send }
+
   return {
     inOrder: true,
-    send: (_key, args) => server.send(args),
-    primaries: async () => [{ id: "0", send: server.send }],
+    send(_key, args, goingTo) {
+      goingTo?.(node)
+      return server.send(args)
+    },
+    primaries: async () => [node],
     ready: server.ready,
     watch(prefix, onChange) {
       const watch = watchServer({ ...parts, prefix, onChange }, locate, prepare)

@@ -50,10 +50,11 @@ export interface RedisConnection {
    * Sends one command to the primary that holds `key`.
    *
    * Rejects with `RedisReplyError` or `RedisLinkError`; anything else counts as sent and unanswered.
+   *
+   * @param goingTo told of the server right before the command goes there: again after a redirection, never after the answer. A client of
+   *   the caller's does not tell.
    */
-  send(key: string, args: readonly string[]): Promise<unknown>
-  /** The id of the primary that holds `key`, as far as is known now. Left out: there is one. */
-  nodeOf?(key: string): string
+  send(key: string, args: readonly string[], goingTo?: (node: RedisNode) => void): Promise<unknown>
   /** Every primary: one, or those of a cluster, in a stable order by id. */
   primaries(): Promise<readonly RedisNode[]>
   /**

@@ -1,25 +1,22 @@
 import { expect, it } from "vitest"
-import { type RedisConnection, RedisLinkError } from "./connection.ts"
+import { RedisLinkError, type RedisNode } from "./connection.ts"
 import { replicasOf } from "./replicas.ts"
 
 interface Wait {
-  readonly key: string
+  readonly node: string
   readonly args: readonly string[]
   readonly resolve: (count: number) => void
   readonly reject: (error: Error) => void
 }
 
-/** A connection whose answers are in our hands. Keys of one first letter live on one primary. */
-function rig(): { connection: RedisConnection; waits: Wait[] } {
+/** Primaries whose answers are in our hands. */
+function rig(): { to: (id: string) => RedisNode; waits: Wait[] } {
   const waits: Wait[] = []
-  const connection: RedisConnection = {
-    inOrder: true,
-    send: (key, args) => new Promise((resolve, reject) => waits.push({ key, args, resolve, reject })),
-    nodeOf: (key) => key.slice(0, 1),
-    primaries: async () => [],
-    close: async () => {},
-  }
-  return { connection, waits }
+  const to = (node: string): RedisNode => ({
+    id: node,
+    send: (args) => new Promise((resolve, reject) => waits.push({ node, args, resolve, reject })),
+  })
+  return { to, waits }
 }
 
 const turn = (): Promise<void> => new Promise(setImmediate)
@@ -37,14 +34,14 @@ function outcomes(promises: readonly Promise<void>[]): string[] {
 }
 
 it("one WAIT is under way per primary, for all that was written before it was sent", async () => {
-  const { connection, waits } = rig()
-  const replicas = replicasOf(connection, 2, 400)
-  const first = outcomes(["a1", "a2", "b1"].map((key) => replicas.follow(key)))
+  const { to, waits } = rig()
+  const replicas = replicasOf(2, 400)
+  const first = outcomes(["a", "a", "b"].map((id) => replicas.follow(to(id))))
   expect(waits).toEqual([]) // writes of this tick go first
   await turn()
-  expect(waits.map(({ key }) => key)).toEqual(["a1", "b1"])
+  expect(waits.map(({ node }) => node)).toEqual(["a", "b"])
   expect(waits[0]?.args).toEqual(["WAIT", "2", "400"])
-  const second = outcomes(["a3", "a4"].map((key) => replicas.follow(key)))
+  const second = outcomes(["a", "a"].map((id) => replicas.follow(to(id))))
   await turn()
   expect(waits).toHaveLength(2)
   waits[0]?.resolve(2)
@@ -53,7 +50,7 @@ it("one WAIT is under way per primary, for all that was written before it was se
     ["ok", "ok", "open"],
     ["open", "open"],
   ])
-  expect(waits.map(({ key }) => key)).toEqual(["a1", "b1", "a3"])
+  expect(waits.map(({ node }) => node)).toEqual(["a", "b", "a"])
   waits[1]?.resolve(1)
   waits[2]?.resolve(3)
   await turn()
@@ -64,16 +61,16 @@ it("one WAIT is under way per primary, for all that was written before it was se
 })
 
 it("REL-04: with a lost connection goes what waits behind it, whose writes another connection's WAIT knows nothing of", async () => {
-  const { connection, waits } = rig()
-  const replicas = replicasOf(connection, 1, 400)
-  const first = outcomes([replicas.follow("a1")])
+  const { to, waits } = rig()
+  const replicas = replicasOf(1, 400)
+  const first = outcomes([replicas.follow(to("a"))])
   await turn()
-  const second = outcomes([replicas.follow("a2")])
+  const second = outcomes([replicas.follow(to("a"))])
   waits[0]?.reject(new RedisLinkError(true, "the primary died"))
   await turn()
   expect([...first, ...second]).toEqual(["unknown-outcome", "unknown-outcome"])
   expect(waits).toHaveLength(1)
-  const third = outcomes([replicas.follow("a3")])
+  const third = outcomes([replicas.follow(to("a"))])
   await turn()
   waits[1]?.resolve(1)
   await turn()

@@ -4,51 +4,49 @@
 //
 // Rejected: a WAIT a write (each blocks in turn, for its whole time when a replica is down).
 
-import type { RedisConnection } from "./connection.ts"
+import type { RedisNode } from "./connection.ts"
 import { unknown } from "./errors.ts"
 
 /** See the head of the file. */
 export interface Replicas {
   /**
-   * Resolves when enough replicas have what was written under `key` before.
+   * Resolves when enough replicas have what was sent to this primary until the end of this turn of the event loop.
    *
    * Rejects with `unknown-outcome` when too few have it in time: the primary has it, and may be lost with it.
    */
-  follow(key: string): Promise<void>
+  follow(node: RedisNode): Promise<void>
 }
 
 interface Waiting {
-  readonly key: string
   readonly resolve: () => void
   readonly reject: (error: Error) => void
 }
 
 /** The writes on one primary. */
 interface Lane {
+  readonly node: RedisNode
   waiting: Waiting[]
   busy: boolean
 }
 
 /**
- * @param connection where the writes go
  * @param wanted replicas
  * @param patience ms that one WAIT takes at most
  */
-export function replicasOf(connection: RedisConnection, wanted: number, patience: number): Replicas {
+export function replicasOf(wanted: number, patience: number): Replicas {
   const lanes = new Map<string, Lane>()
 
-  function laneOf(key: string): Lane {
-    const node = connection.nodeOf?.(key) ?? ""
-    const lane = lanes.get(node) ?? { waiting: [], busy: false }
-    lanes.set(node, lane)
+  function laneOf(node: RedisNode): Lane {
+    const lane = lanes.get(node.id) ?? { node, waiting: [], busy: false }
+    lanes.set(node.id, lane)
     return lane
   }
 
   async function drain(lane: Lane): Promise<void> {
-    for (let first = lane.waiting[0]; first !== undefined; first = lane.waiting[0]) {
+    while (lane.waiting.length > 0) {
       const group = lane.waiting.splice(0)
       try {
-        const count = Number(await connection.send(first.key, ["WAIT", String(wanted), String(patience)]))
+        const count = Number(await lane.node.send(["WAIT", String(wanted), String(patience)]))
         if (count >= wanted) for (const { resolve } of group) resolve()
         else for (const { reject } of group) reject(unknown(`${count} of ${wanted} replicas have it`))
       } catch (error) {
@@ -58,14 +56,14 @@ export function replicasOf(connection: RedisConnection, wanted: number, patience
         }
       }
     }
-    lane.busy = false
+    lanes.delete(lane.node.id)
   }
 
   return {
-    follow(key) {
-      const lane = laneOf(key)
+    follow(node) {
+      const lane = laneOf(node)
       return new Promise((resolve, reject) => {
-        lane.waiting.push({ key, resolve, reject })
+        lane.waiting.push({ resolve, reject })
         if (lane.busy) return
         lane.busy = true
         setImmediate(() => void drain(lane)) // after this tick's writes, so that it speaks for all of them
