@@ -3,13 +3,16 @@
 // over, wherever it is kept: in a store that has not removed it yet, in a copy nearby, in a cookie of which there is no list.
 // Versions are compared, never times, so no clock decides who is still signed in.
 //
-// An owner without a mark has never been ended. A mark lives longer than any session that it is to end.
+// An owner without a mark has never been ended. A mark lives longer than any session that it is to end. It replaces the one that was
+// read, as every write of a session does: one that was sent and arrives when another stands there is nothing any more, or it
+// would let in again whom that one has ended.
 
 import { CoatcheckError } from "../errors.ts"
 import type { Clock } from "./clock.ts"
 import { longestMaxAge } from "./cookie.ts"
 import { sha256 } from "./crypto.ts"
-import type { Store } from "./store.ts"
+import { settle, type Verdict } from "./settle.ts"
+import type { Entry, Outcome, Store } from "./store.ts"
 
 /** The marks of one store. */
 export interface Marks {
@@ -21,7 +24,10 @@ export interface Marks {
 
 /** What keys of marks begin with; the rest is the hash of the owner, which may be longer than a key. */
 const markPrefix = "mark:"
-const PUT_ATTEMPTS = 2
+/** Marks that others put in between. Each has ended whom this one is to end. */
+const MOST_ATTEMPTS = 100
+/** Versions that a session remembers. */
+const MOST_UNDER = 32
 
 /**
  * The marks of a store.
@@ -38,18 +44,23 @@ export function createMarks(store: Store, clock: Clock, absolute: number): Marks
   }
 
   async function put(owner: string, version: string): Promise<void> {
+    const key = keyOf(owner)
     const now = clock.now()
     const value = JSON.stringify({ v: 1, created: now })
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await store.set(keyOf(owner), value, { version, expiresAt: now + life })
-        return
-      } catch (error) {
-        // A mark that is put twice ends nobody who signed in under another one in between by mistake: they are to be ended too.
-        if (attempt === PUT_ATTEMPTS || !(error instanceof CoatcheckError && error.code === "unknown-outcome"))
-          throw error
+    let stands = await store.get(key, { fresh: true })
+    for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt++) {
+      const before = stands
+      const condition = before ? { version: before.version } : "absent"
+      const send = (): Promise<Outcome> => store.set(key, value, { if: condition, version, expiresAt: now + life })
+      const judge = (found: Entry | null): Verdict<Outcome> => {
+        if (found?.version === version) return { result: { ok: true, version } }
+        return found?.version === before?.version ? "again" : { result: { ok: false, current: found } }
       }
+      const outcome = await send().catch((error: unknown) => settle(store, key, error, send, judge))
+      if (outcome.ok) return
+      stands = outcome.current
     }
+    throw new CoatcheckError("conflict", "too many others end the sessions of this owner at once; try again")
   }
 
   return { read, put }
@@ -60,7 +71,11 @@ export function isUnder(mark: string | null, under: string | undefined): boolean
   return mark === null || (under ?? "").split(" ").includes(mark)
 }
 
-/** The versions under which somebody is signed in, with one more. The last few are enough: a mark is one of them or none. */
-export function underAlso(under: string | undefined, mark: string): string {
-  return [...(under ? under.split(" ") : []), mark].slice(-4).join(" ")
+/**
+ * The versions under which somebody is signed in, with one that is to come. The mark that stands is always among them, for the one
+ * to come may never be put; of those that others are about to put, as many as there may be at once.
+ */
+export function underAlso(under: string | undefined, current: string | null, coming: string): string {
+  const others = (under ? under.split(" ") : []).filter((mark) => mark !== current).slice(2 - MOST_UNDER)
+  return [...(current === null ? [] : [current]), ...others, coming].join(" ")
 }

@@ -135,7 +135,7 @@ export function createRegistry({ records, marks, random, tell }: RegistrySetting
     const apply = (text: string | null): string => {
       const record = parseRecord(text ?? "")
       if (!record || record.owner !== owner || !isUnder(current, record.marks.owner)) return text ?? ""
-      return recordText({ ...record, marks: { ...record.marks, owner: underAlso(record.marks.owner, mark) } })
+      return recordText({ ...record, marks: { ...record.marks, owner: underAlso(record.marks.owner, current, mark) } })
     }
     try {
       await lanes.submit(keyPrefix + handle, undefined, { apply, end: () => undefined, creates: false })
