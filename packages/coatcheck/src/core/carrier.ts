@@ -31,6 +31,8 @@ export interface Carrier {
   readonly afterReply: boolean
   /** The session that one of the cookie's values leads to; tells events about what it refuses. */
   find(values: readonly string[], prefixed: boolean): Promise<Kept | null>
+  /** The session as it is kept now; null: it has ended. */
+  again(kept: Kept): Promise<Kept | null>
   /** Keeps a new session under a new id. */
   create(record: SessionRecord, expiresAt: number): Promise<Kept>
   /**
@@ -44,8 +46,10 @@ export interface Carrier {
   /**
    * A new id for the session, with this change on its newest version; the old id is dead afterwards. With a renewal it is never
    * "gone": a sign-in stands by itself.
+   *
+   * @param admit called when the new id stands in the store, if anywhere, and the old one is still there. What it throws undoes the new one.
    */
-  rotate(kept: Kept, change: Change, renewal: Renewal | null): Promise<Fate<Kept>>
+  rotate(kept: Kept, change: Change, renewal: Renewal | null, admit: () => Promise<void>): Promise<Fate<Kept>>
   /** Ends the session, whatever version it has. "gone": somebody else did. */
   remove(kept: Kept): Promise<"removed" | "gone">
   /** The public name of the session. */

@@ -8,6 +8,8 @@ import { mustReachBrowser } from "./policy.ts"
 import { keeping, recordText, signedInRecord } from "./record.ts"
 import type { SessionState } from "./session-state.ts"
 
+const nothing = async (): Promise<void> => {}
+
 /** A new id for the session; the old one is dead. */
 export async function rotate(session: SessionState): Promise<void> {
   session.refuseEnd()
@@ -19,7 +21,8 @@ export async function rotate(session: SessionState): Promise<void> {
   const { base } = draft
   const mine = recordText(draft.record)
   const change = session.changeOf((text) => session.merge(text, base, mine))
-  const fate = await carrier.rotate(kept, change, null)
+  // Who ends all of the owner's sessions may have listed them before the new one was there.
+  const fate = await carrier.rotate(kept, change, null, () => session.refuseRevoked(kept))
   if (fate === "gone") {
     session.gone()
     throw endedError()
@@ -45,7 +48,7 @@ export async function signIn(session: SessionState, owner: string, keep: readonl
   const alone = recordText(begun)
   const change = session.changeOf((text) => recordText(keeping(begun, session.merge(text, base, mine), keep)))
   const fate = old
-    ? await carrier.rotate(old, change, { owner, expiresAt, alone })
+    ? await carrier.rotate(old, change, { owner, expiresAt, alone }, nothing)
     : await carrier.create(session.state === "new" ? keeping(begun, mine, keep) : begun, expiresAt)
   if (fate === "gone") throw endedError()
   draft.base = mine

@@ -191,9 +191,15 @@ export class SessionState {
   }
 
   async refuseRevoked(kept: Kept): Promise<void> {
-    const { marks } = this.policy
+    const { carrier, marks } = this.policy
     const { owner, marks: under } = this.read().record
-    if (!marks || kept.entry.owner === null || owner === null || isUnder(await marks.read(owner), under.owner)) return
+    if (!marks || kept.entry.owner === null || owner === null) return
+    const mark = await marks.read(owner)
+    if (isUnder(mark, under.owner)) return
+    // It may have been spared since this request read it.
+    const newest = await carrier.again(kept)
+    const record = newest && parseRecord(newest.entry.value)
+    if (record?.owner === owner && isUnder(mark, record.marks.owner)) return
     await this.endRevoked(kept)
     throw endedError()
   }

@@ -84,6 +84,7 @@ export function signedCarrier({ keys, clock, random, marks, tell }: SignedCarrie
   return {
     afterReply: false,
     find,
+    again: async (kept) => kept,
     create: async (record, expiresAt) => keep(recordText(named(record)), expiresAt),
     write: ({ entry }, change) => keep(change.apply(entry.value), change.end(entry) ?? endOf(entry)),
     touch: async ({ entry }, expiresAt) => keep(entry.value, expiresAt),

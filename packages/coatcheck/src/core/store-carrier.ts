@@ -63,6 +63,11 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
     return null
   }
 
+  async function again({ cookie, entry: { key } }: Kept): Promise<Kept | null> {
+    const entry = await store.get(key, { fresh: true })
+    return entry && { cookie, entry }
+  }
+
   function create(record: SessionRecord, expiresAt: number): Promise<Kept> {
     return insert(recordText(record), expiresAt, record.owner)
   }
@@ -95,14 +100,25 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
     const { cookie, entry } = kept
     const outcome = await store.touch(entry.key, expiresAt, { version: entry.version })
     if (outcome.ok) return { cookie, entry: { ...entry, expiresAt } }
-    return outcome.current ? kept : "gone" // whoever wrote the newer version moved its end as well
+    const { current } = outcome
+    if (!current) return "gone"
+    // A request that wrote the newer version moved its end as well. Who spared the session (registry.ts) did not.
+    const middle = ((entry.expiresAt ?? expiresAt) + expiresAt) / 2
+    if (current.expiresAt === null || current.expiresAt >= middle) return kept
+    const next = await store.touch(entry.key, expiresAt, { version: current.version })
+    return next.ok || next.current ? kept : "gone"
   }
 
   // (1) insert the record under a new id, (2) delete the old one on its version. Whoever writes between the two makes (2) fail,
   // and the newer state is carried over before the next try; who ends the session between them ends the new one too. So where
   // it can't be told who removed the old one, the new one goes as well: what was ended stays ended. A sign-in stands by itself,
   // whatever became of the session before it; where that one was (or may have been) ended by somebody else, nothing of it is kept.
-  async function rotate(kept: Kept, change: Change, renewal: Renewal | null): Promise<Fate<Kept>> {
+  async function rotate(
+    kept: Kept,
+    change: Change,
+    renewal: Renewal | null,
+    admit: () => Promise<void>,
+  ): Promise<Fate<Kept>> {
     const until = clock.now() + deadline
     let old = kept.entry
     const end = renewal ? renewal.expiresAt : (change.end(old) ?? old.expiresAt)
@@ -112,6 +128,7 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
     const rewrite = async (text: string): Promise<Entry> =>
       lanes.submit(fresh.key, fresh, { apply: () => text, end: () => undefined, creates: false })
     try {
+      await admit()
       for (;;) {
         const outcome = await removeVersion(old, () => (renewal ? { result: { ok: true, removed: null } } : "unknown"))
         if (outcome.ok) {
@@ -169,5 +186,16 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
     return bare ? storedId(cookie as RawId) : entry.key.slice(keyPrefix.length) // only ids get into a Kept of this carrier
   }
 
-  return { afterReply: true, find, create, write, touch, rotate, remove, handle, secretOf: ({ cookie }) => cookie }
+  return {
+    afterReply: true,
+    find,
+    again,
+    create,
+    write,
+    touch,
+    rotate,
+    remove,
+    handle,
+    secretOf: ({ cookie }) => cookie,
+  }
 }
