@@ -10,7 +10,7 @@
 import type { CoatcheckError } from "../../errors.ts"
 import type { HttpClient, HttpExchange, HttpFailure, HttpRequest } from "./client.ts"
 import type { HttpReply } from "./reply.ts"
-import { overdue, overloaded, verdictOfFailure } from "./errors.ts"
+import { overdue, overloaded, type Verdict, verdictOfFailure } from "./errors.ts"
 import type { CoarseTimer } from "../shared/timer.ts"
 
 /** One call that waits for its answer. */
@@ -131,6 +131,21 @@ export function lane<C extends Call>(
     if (queue.length === 0 && flights.size === 0) for (const resolve of waiting.splice(0)) resolve()
   }
 
+  /** Ends the calls of a request that began in turn `last` or before, and gives back those that are still open. */
+  function endLate({ calls }: Flight<C>, last: number, verdict: Verdict): C[] {
+    const open: C[] = []
+    for (const call of calls) {
+      if (call.settled) continue
+      if (call.turn > last) {
+        open.push(call)
+        continue
+      }
+      call.settled = true
+      call.reject(call.writes ? verdict.write : verdict.read)
+    }
+    return open
+  }
+
   timer.watch((last) => {
     const late = queue.filter((call) => call.turn <= last)
     if (late.length > 0) queue = queue.filter((call) => call.turn > last)
@@ -138,22 +153,17 @@ export function lane<C extends Call>(
       call.settled = true
       call.reject(overdue(where, false).read)
     }
+    const back: C[] = []
     for (const flight of flights) {
-      const verdict = overdue(where, flight.exchange?.sent ?? false)
-      let open = false
-      for (const call of flight.calls) {
-        if (call.settled) continue
-        if (call.turn > last) {
-          open = true
-          continue
-        }
-        call.settled = true
-        call.reject(call.writes ? verdict.write : verdict.read)
-      }
-      if (open) continue
+      const sent = flight.exchange?.sent ?? false
+      const open = endLate(flight, last, overdue(where, sent))
+      // While it is not sent, who is over was told that nothing happened: the others go again, without those.
+      if (open.length > 0 && (sent || open.length === flight.calls.length)) continue
       flight.exchange?.cancel()
       flights.delete(flight)
+      back.push(...open)
     }
+    if (back.length > 0) queue = [...back, ...queue]
     onward()
     return queue.length > 0 || flights.size > 0
   })
