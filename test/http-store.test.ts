@@ -19,6 +19,20 @@ describe("the http store over the service keeps the contract", () => {
   for (const { name, run } of cases) it(name, run)
 })
 
+it("K12 REL-04: a value that white space surrounds comes back as it is, however many quotes are in it, and its outcomes are told", async () => {
+  const { url } = await serve()
+  const store = httpStore(url, { deadline: "10s" })
+  onTestFinished(() => store.close())
+  const value = ` ["${'\\"'.repeat(400_000)}"]` // escaped once more on the way, it takes far more than a value may
+  const { ok } = await store.set("k", value)
+  const read = await store.get("k")
+  const refused = await store.set("k", "1", { if: "absent" })
+  const page = await store.list()
+  const removed = await store.delete("k")
+  expect([ok, refused.ok, removed.ok]).toEqual([true, false, true])
+  expect([read?.value === value, page.entries[0]?.value === value]).toEqual([true, true])
+})
+
 /** A service, a proxy before it, and a store behind the proxy. */
 async function behindProxy(): Promise<{ service: Listening; proxy: FaultProxy; store: Store }> {
   const service = await serve({ allowHosts: ["127.0.0.1"] }) // the proxy is asked under a port of its own

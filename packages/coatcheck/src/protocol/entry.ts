@@ -27,6 +27,14 @@ export function formatValue(value: string): string {
   return isPadded(value) ? `"text":${quote(value)}` : `"value":${value}`
 }
 
+/** A key, an owner and a version at their longest, escaped, and the names of the members. */
+const ENTRY_BYTES = 8_192
+
+/** How many bytes an entry takes at most whose value takes so many. In a string each quote and line break of it takes two. */
+export function maxEntryBytes(valueBytes: number): number {
+  return 2 * valueBytes + ENTRY_BYTES
+}
+
 /** An entry as JSON text. An empty value (a listing without values) is left out. */
 export function formatEntry(entry: Entry, now: number): string {
   const value = entry.value === "" ? "" : `,${formatValue(entry.value)}`

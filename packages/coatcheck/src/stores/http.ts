@@ -13,7 +13,7 @@ import { type CheckedQuery, isOver, warn } from "../core/contract.ts"
 import { checkOptions } from "../core/options.ts"
 import type { Page, Report, Store } from "../core/store.ts"
 import { limits } from "../core/store.ts"
-import { parsePage } from "../protocol/entry.ts"
+import { maxEntryBytes, parsePage } from "../protocol/entry.ts"
 import { jsonText } from "../protocol/json.ts"
 import { listPath } from "../protocol/paths.ts"
 import { type HttpAddress, httpAddress, type HttpSettings } from "./http/address.ts"
@@ -47,8 +47,6 @@ export interface HttpStoreOptions {
 const NAME = "http"
 /** Listings under way at once; each is a request of its own. */
 const LISTINGS = 2
-/** A page's entries besides their values: keys and owners, escaped. */
-const ENTRY_BYTES = 8_192
 
 /**
  * A store behind a key-value service: `http://localhost:5100`, `https://name:token@kv.example/base`.
@@ -101,7 +99,7 @@ function strictStore(address: HttpAddress, settings: HttpSettings, report: Repor
       ...(owner !== null && { owner }),
       ...(cursor !== null && { cursor }),
     })
-    const reply = await listings.ask({ method: "GET", path, maxReply: limit * (maxValueBytes + ENTRY_BYTES) }, false)
+    const reply = await listings.ask({ method: "GET", path, maxReply: limit * maxEntryBytes(maxValueBytes) }, false)
     const page = readPage(reply, sentAt)
     const now = clock.now()
     return { entries: page.entries.filter((entry) => !isOver(entry.expiresAt, now)), cursor: page.cursor }

@@ -13,6 +13,7 @@ import {
   parseResults,
   type Result,
 } from "../../protocol/batch.ts"
+import { maxEntryBytes } from "../../protocol/entry.ts"
 import { paths } from "../../protocol/paths.ts"
 import type { HttpClient } from "./client.ts"
 import type { HttpReply } from "./reply.ts"
@@ -40,8 +41,6 @@ interface BatchCall extends Call {
 
 /** So many characters at most, of up to 3 bytes each; a single operation always goes. */
 const MAX_CHARACTERS = Math.floor(batchLimits.bytes / 4)
-/** What an entry takes on the wire besides its value, at most: a key and an owner of 512 bytes, escaped. */
-const ENTRY_BYTES = 8_192
 
 /**
  * A lane of batches; see `lane` for the other parameters.
@@ -70,7 +69,7 @@ export function batches(
       if (texts.length === batchLimits.ops) break
     }
     const count = texts.length
-    const maxReply = count * (maxValueBytes + ENTRY_BYTES)
+    const maxReply = count * maxEntryBytes(maxValueBytes)
     const request = { method: "POST", path: paths.batch, body: formatBatch(texts), maxReply } as const
     return { request, count, land: (packed, reply) => land(packed, reply, sentAt) }
   }
