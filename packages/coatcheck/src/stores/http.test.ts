@@ -279,6 +279,7 @@ describe("a service that answers otherwise", () => {
     ["REL-04: a crash", plain(500), "unavailable", "unknown-outcome"],
     ["REL-04: a request that took too long to come", plain(408), "unavailable", "unknown-outcome"],
     ["a malformed request", ours("invalid", 400), "invalid", "invalid"],
+    ["REL-04: a success that is none of this wire", { status: 202, body: "" }, "corrupt", "unknown-outcome"],
     ["a service of years ago", { status: 404, body: "Not Found" }, "unsupported", "unsupported"],
     ["a method it does not know", { status: 405, body: "" }, "unsupported", "unsupported"],
     ["a redirect", { status: 308, headers: { location: "/" }, body: "" }, "unsupported", "unsupported"],

@@ -45,6 +45,8 @@ export function verdictOfRubbish(where: string, cause: unknown): Verdict {
 
 /** Of a reply that refuses the request as a whole. */
 export function verdictOfReply(where: string, reply: HttpReply): Verdict {
+  // A success of another kind than this wire's: somebody else answers, and may have taken the write.
+  if (reply.status < 300) return verdictOfRubbish(where, new Error(`The reply has the status ${reply.status}`))
   const problem = parseProblem(reply.body) ?? { type: "", title: "", status: reply.status, detail: "" }
   return verdictOfProblem(where, { ...problem, status: reply.status })
 }
