@@ -17,7 +17,7 @@ interface Watched {
 }
 
 /** A store that is watched. */
-function watched(port: number, options: { token?: string } = {}): Watched {
+function watched(port: number, options: { token?: string; deadline?: number } = {}): Watched {
   const reports: StoreReport[] = []
   const store = httpStore(`http://127.0.0.1:${port}`, { report: (report) => reports.push(report), ...options })
   onTestFinished(() => store.close())
@@ -113,6 +113,20 @@ describe("watching a service", () => {
     const { reports, seen } = watched(port)
     await vi.waitFor(() => expect(seen.length).toBeGreaterThanOrEqual(2))
     expect([new Set(seen), reports]).toEqual([new Set([null]), []])
+  })
+
+  it("F-SLOW-3: takes a stream that lives and never says what it is good for for a dead one, and null meanwhile", async () => {
+    let asked = 0
+    const { port } = await answering((_request, response) => {
+      asked += 1
+      response.writeHead(200, { "Content-Type": "text/event-stream" })
+      const timer = setInterval(() => response.write(heartbeat), 5)
+      response.once("close", () => clearInterval(timer))
+    })
+    const { seen } = watched(port, { deadline: 50 })
+    await vi.waitFor(() => expect(asked).toBeGreaterThanOrEqual(3), { timeout: 5_000 })
+    expect(seen.length).toBeGreaterThanOrEqual(3)
+    expect(new Set(seen)).toEqual(new Set([null]))
   })
 
   it("says once that writes of others are not heard of, and null again and again besides", async () => {

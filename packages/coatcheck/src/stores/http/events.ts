@@ -63,7 +63,8 @@ export function eventChannel(address: HttpAddress, deadline: number, report: Rep
 
   function connect(): void {
     let over = false
-    let coherent = true
+    let opened = false
+    let coherent = false
     const exchange = request({
       agent: false,
       host: address.host,
@@ -94,6 +95,7 @@ export function eventChannel(address: HttpAddress, deadline: number, report: Rep
       if (event.type === "change") return tell(event.key)
       if (event.type === "alive") return coherent ? undefined : tell(null)
       pause = FIRST_PAUSE_MS
+      opened = true
       coherent = event.coherent
       if (!coherent) {
         warn("does not hear what other processes write to its store: let every write go through this one service")
@@ -117,7 +119,7 @@ export function eventChannel(address: HttpAddress, deadline: number, report: Rep
       const read = eventReader(onEvent)
       response.setEncoding("utf8")
       response.on("data", (text: string) => {
-        silence.refresh()
+        if (opened) silence.refresh() // a proxy may keep a stream alive that has nobody behind it
         try {
           read(text)
         } catch {
