@@ -4,7 +4,7 @@ import { type ChildProcess, fork } from "node:child_process"
 import { once } from "node:events"
 import { fileURLToPath } from "node:url"
 import { createSessions, type Store } from "coatcheck"
-import type { Command, Increments, Tally, Written } from "./session-worker.ts"
+import type { Command, Increments, Race, Raced, Tally, Written } from "./session-worker.ts"
 
 /** One running worker. */
 export interface Instance {
@@ -16,6 +16,8 @@ export interface Instance {
   write(how: "update" | "assign"): Promise<Written>
   /** Signs the session out, in a request of its own. */
   reset(cookie: string): Promise<unknown>
+  /** Slow requests of one session, and perhaps its end. */
+  race(race: Race): Promise<Raced>
   close(): Promise<void>
 }
 
@@ -42,6 +44,7 @@ export async function startInstance(storeUrl: string, deadline = "10s"): Promise
     read: (cookie) => ask({ do: "read", cookie }),
     write: (how) => ask({ do: "write", how }) as Promise<Written>, // what the worker answers it with
     reset: (cookie) => ask({ do: "reset", cookie }),
+    race: (race) => ask({ do: "race", ...race }) as Promise<Raced>, // what the worker answers it with
     async close() {
       if (child.exitCode === null && child.signalCode === null) child.send({ do: "close" } satisfies Command)
       await ended

@@ -14,6 +14,8 @@ export type Command =
   | { readonly do: "write"; readonly how: "update" | "assign" }
   /** Signs the session out in a request of its own. Answers "reset". */
   | { readonly do: "reset"; readonly cookie: string }
+  /** Many slow requests of one session, and perhaps its end, each at a moment of its own. Answers with Raced. */
+  | ({ readonly do: "race" } & Race)
   | { readonly do: "close" }
 
 /** Increments of one session by so many clients at once, so many times or for so long. */
@@ -33,6 +35,42 @@ export interface Tally {
   /** Conflicts that the process met and merged. */
   readonly conflicts: number
   readonly longestMs: number
+}
+
+/** Requests of one session that overlap. */
+export interface Race {
+  readonly cookie: string
+  /** Whose session it is. */
+  readonly owner: string
+  readonly requests: number
+  readonly ending: Ending | null
+}
+
+/** How a session, or its id, comes to an end. */
+export type Ending = "sign-in" | "new id" | "sign-out" | "revoke"
+
+/** What came of them. Times are nanoseconds of the machine's clock, which all its processes share. */
+export interface Raced {
+  readonly requests: readonly RacedRequest[]
+  readonly ending: RacedEnding | null
+}
+
+/** One slow request. */
+export interface RacedRequest {
+  readonly begun: number
+  readonly isNew: boolean
+  readonly owner: string | null
+  readonly setCookie: string | null
+  /** Of the error, if there was one. */
+  readonly code: string | null
+}
+
+/** What ended the session. */
+export interface RacedEnding {
+  readonly begun: number
+  readonly done: number
+  readonly setCookie: string | null
+  readonly code: string | null
 }
 
 /** How a request that was held open ended. */
@@ -120,6 +158,59 @@ async function write(how: "update" | "assign"): Promise<Written> {
   return { tally, setCookie }
 }
 
+const now = (): number => Number(process.hrtime.bigint())
+const codeOf = (error: unknown): string => (error instanceof CoatcheckError ? error.code : String(error))
+const LONGEST_MS = 8
+
+async function race({ cookie, owner, requests, ending }: Race): Promise<Raced> {
+  const [ended, ...slow] = await Promise.all([
+    ending && endSlowly(cookie, owner, ending),
+    ...Array.from({ length: requests }, () => visitSlowly(cookie)),
+  ])
+  return { requests: slow, ending: ended }
+}
+
+async function visitSlowly(cookie: string): Promise<RacedRequest> {
+  await wait(Math.random() * LONGEST_MS)
+  const begun = now()
+  const session = await sessions.open(exchange(cookie))
+  const { isNew, owner } = session
+  let code: string | null = null
+  let setCookie: string | null = null
+  try {
+    const kind = Math.random()
+    if (!isNew && kind < 0.6) session.data.count = (session.data.count ?? 0) + 1
+    await wait(Math.random() * LONGEST_MS)
+    if (!isNew && kind > 0.4) await session.update((data) => void (data.count = (data.count ?? 0) + 1))
+  } catch (error) {
+    code = codeOf(error)
+  }
+  try {
+    ;({ setCookie } = await session.commit())
+  } catch (error) {
+    code = codeOf(error)
+  }
+  return { begun, isNew, owner, setCookie, code }
+}
+
+async function endSlowly(cookie: string, owner: string, ending: Ending): Promise<RacedEnding> {
+  await wait(Math.random() * LONGEST_MS)
+  const begun = now()
+  const session = await sessions.open(exchange(cookie))
+  let code: string | null = null
+  try {
+    if (ending === "sign-in") await session.signIn(owner)
+    else if (ending === "new id") await session.regenerate()
+    else if (ending === "sign-out") await session.signOut()
+    else await sessions.revoke({ owner })
+  } catch (error) {
+    code = codeOf(error)
+  }
+  const done = now()
+  const { setCookie } = await session.commit()
+  return { begun, done, setCookie, code }
+}
+
 async function obey(command: Command): Promise<unknown> {
   switch (command.do) {
     case "increment":
@@ -136,6 +227,8 @@ async function obey(command: Command): Promise<unknown> {
       await session.commit()
       return "reset"
     }
+    case "race":
+      return race(command)
     case "close":
       await store.close()
       process.disconnect()
