@@ -37,28 +37,37 @@ function children(parent: number): number[] {
   })
 }
 
+/** How far above the counter's port the other pages are. */
+const distances = [10, 20, 30] as const
+
+/** Whether nobody listens on any port of theirs. */
+async function allFree({ port, servicePort }: { port: number; servicePort: number }): Promise<boolean> {
+  const free = await Promise.all([servicePort, port, ...distances.map((distance) => port + distance)].map(isFree))
+  return free.every(Boolean)
+}
+
 async function ports() {
-  const [port, servicePort] = [await freePort(), await freePort()]
+  const [port, servicePort] = [await freePort(...distances), await freePort()]
   return { port, servicePort, options: ["--port", String(port), "--service-port", String(servicePort)] }
 }
 
 async function npmStart(name: string) {
   const { port, servicePort, options } = await ports()
   const npm = start("npm", ["start", "--", ...options, "--store", store(name)], { group: true })
-  const [, url = ""] = await npm.says(/^launch {2}\| open (http:\/\/localhost:\d+) /)
+  const [, url = ""] = await npm.says(/^launch {7}\| open (http:\/\/localhost:\d+) /)
   return { npm, url, port, servicePort }
 }
 
 async function launch(name: string) {
   const { port, servicePort, options } = await ports()
   const launcher = startSource("examples/launch.ts", [...options, "--store", store(name)])
-  await launcher.says(/^launch {2}\| open http:\/\/localhost:/)
+  await launcher.says(/^launch {7}\| open http:\/\/localhost:/)
   return { launcher, port, servicePort }
 }
 
 describe("npm start", () => {
-  it("P1 P6: one command starts both, with labelled lines; Ctrl-C ends both with exit 0 and leaves the ports free", async () => {
-    const [port, servicePort] = [await freePort(), await freePort()]
+  it("P1 P6: one command starts all, with labelled lines; Ctrl-C ends all with exit 0 and leaves the ports free", async () => {
+    const [port, servicePort] = [await freePort(...distances), await freePort()]
     const args = [
       "start",
       "--",
@@ -70,18 +79,31 @@ describe("npm start", () => {
       store("p1.db"),
     ]
     const npm = start("npm", args, { group: true })
-    const [, url = ""] = await npm.says(/^launch {2}\| open (http:\/\/localhost:\d+) /)
+    const [, url = ""] = await npm.says(/^launch {7}\| open (http:\/\/localhost:\d+) /)
     expect(url).toBe(`http://localhost:${port}`)
-    await npm.says(/^service \| .*serving/)
-    await npm.says(/^counter \| .*ready at/)
+    await npm.says(/^service {6}\| .*serving/)
+    for (const name of ["counter", "two-counters", "values", "visits"])
+      await npm.says(new RegExp(`^${name.padEnd(12)} \\| .*ready at`))
 
     const one = visitor()
     expect((await one.get(`${url}/`)).body).toContain("Count: 1")
     expect((await one.get(`${url}/`)).body).toContain("Count: 2")
-    await npm.says(/^counter \| GET \/ 200$/)
+    await npm.says(/^counter {6}\| GET \/ 200$/)
     expect((await call("GET", `http://127.0.0.1:${servicePort}/`)).body).toMatch(
       /^\{"keys":\s*\["session:[\w-]{43}"\]\}/,
     )
+
+    // Every page leads to all the others, and they keep their sessions in one service without meddling with each other's.
+    const addresses = [0, ...distances].map((distance) => `http://localhost:${port + distance}/`)
+    for (const address of addresses) {
+      const { status, body } = await one.get(address)
+      const links = [...body.matchAll(/<li><a href="([^"]+)"/g)].map(([, href = ""]) => (href === "/" ? address : href))
+      expect([status, links]).toEqual([200, addresses])
+    }
+    await one.get(`http://localhost:${port + 20}/session/set/coat`)
+    expect((await one.get(`http://localhost:${port + 20}/`)).body).toContain("Session Value = coat")
+    expect((await one.get(`http://localhost:${port + 10}/`)).body).toContain("Counter 1: 2")
+    expect((await call("GET", `http://127.0.0.1:${servicePort}/`)).body.match(/session:/g)).toHaveLength(3)
 
     const kv = `http://localhost:${servicePort}`
     const up = await runSource(command, ["doctor", kv])
@@ -90,10 +112,9 @@ describe("npm start", () => {
     process.kill(-(npm.child.pid ?? 0), "SIGINT") // a terminal sends it to everybody in the group
     const { code, stdout } = await npm.ended
     expect(code).toBe(0)
-    expect(stdout).toContain("launch  | SIGINT: stopping")
+    expect(stdout).toContain("launch       | SIGINT: stopping")
     expect(stdout).not.toContain("\u001b[") // colours are for terminals
-    expect(await isFree(port)).toBe(true)
-    expect(await isFree(servicePort)).toBe(true)
+    expect(await allFree({ port, servicePort })).toBe(true)
 
     const down = await runSource(command, ["doctor", kv])
     expect(down.code).not.toBe(0)
@@ -106,35 +127,39 @@ describe("npm start", () => {
       const { npm, port, servicePort } = await npmStart("again.db")
       expect((await one.get(`http://127.0.0.1:${port}/`)).body).toContain(`Count: ${count}`)
       expect((await npm.stop("SIGTERM")).code).toBe(0)
-      expect([await isFree(port), await isFree(servicePort)]).toEqual([true, true])
+      expect(await allFree({ port, servicePort })).toBe(true)
     }
   })
 
-  it("P1: when one of the two dies, the other is stopped, a line says so, and the exit code is not 0", async () => {
-    for (const [index, name] of ["service", "counter"].entries()) {
+  it("P1: when one of them dies, the others are stopped, a line says so, and the exit code is not 0", async () => {
+    for (const [index, name] of ["service", "counter", "visits"].entries()) {
       const { launcher, port, servicePort } = await launch(`dies-${index}.db`)
       const pids = children(launcher.child.pid ?? 0).toSorted((a, b) => a - b)
       const commands = pids.map((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8"))
-      const victim =
-        pids[commands.findIndex((line) => line.includes(name === "service" ? "coatcheck.js" : "server.ts"))]
+      const mark = name === "service" ? "coatcheck.js" : `/${name}/server.ts`
+      const victim = pids[commands.findIndex((line) => line.includes(mark))]
       process.kill(victim ?? 0, "SIGKILL")
       const { code, stderr } = await launcher.ended
       expect(code).toBe(1)
-      expect(stderr).toContain(`launch  | the ${name} was ended by SIGKILL, so the rest is stopped`)
-      expect([await isFree(port), await isFree(servicePort)]).toEqual([true, true])
+      expect(stderr).toContain(`launch       | the ${name} was ended by SIGKILL, so the rest is stopped`)
+      expect(await allFree({ port, servicePort })).toBe(true)
     }
   })
 
   it("P2 P4: ports come from the environment too; a busy one is one clear line, and nothing is started", async () => {
-    const [port, servicePort] = [await freePort(), await freePort()]
+    const [port, servicePort] = [await freePort(...distances), await freePort()]
     const squatter = createServer().listen(port, "127.0.0.1")
-    for (const env of [
-      { COUNTER_PORT: String(port), SERVICE_PORT: String(servicePort) },
-      { PORT: String(port), SERVICE_PORT: String(servicePort) },
-    ]) {
+    const service = { SERVICE_PORT: String(servicePort) }
+    for (const [env, option] of [
+      [{ COUNTER_PORT: String(port), ...service }, "--port"],
+      [{ PORT: String(port), ...service }, "--port"],
+      [{ PORT: String(port - 20), ...service }, "--values-port"],
+      [{ PORT: String(port + 1), TWO_COUNTERS_PORT: String(port), ...service }, "--two-counters-port"],
+      [{ PORT: String(port + 1), SERVICE_PORT: String(port) }, "--service-port"],
+    ] as const) {
       const { code, stdout, stderr } = await startSource("examples/launch.ts", [], { env }).ended
       expect([code, stdout]).toEqual([1, ""])
-      expect(stderr).toMatch(new RegExp(`^launch  \\| port ${port} is already in use[^\\n]*--port[^\\n]*\\n$`))
+      expect(stderr).toMatch(new RegExp(`^launch {7}\\| port ${port} is already in use[^\\n]* ${option} [^\\n]*\\n$`))
     }
     await new Promise((resolve) => squatter.close(resolve))
   })
@@ -145,18 +170,18 @@ describe("npm start", () => {
     cpSync(join(root, "examples"), join(place, "examples"), { recursive: true })
     for (const name of ["packages", "node_modules", "package.json"]) symlinkSync(join(root, name), join(place, name))
     const settings = join(place, "examples/counter/counter.cfg")
-    const [port, servicePort] = [await freePort(), await freePort()]
+    const [port, servicePort] = [await freePort(...distances), await freePort()]
     appendFileSync(settings, `PORT=${port}\n`)
     const args = ["--service-port", String(servicePort)]
     const launcher = startSource("examples/launch.ts", args, { cwd: place })
-    const [, shown] = await launcher.says(/^launch {2}\| open http:\/\/localhost:(\d+) /)
+    const [, shown] = await launcher.says(/^launch {7}\| open http:\/\/localhost:(\d+) /)
     expect(Number(shown)).toBe(port)
     expect((await launcher.stop("SIGINT")).code).toBe(0)
 
     appendFileSync(settings, "USE_SESSION_STORE=perhaps\n")
     const { code, stdout, stderr } = await runSource("examples/launch.ts", args, { cwd: place })
     expect([code, stdout]).toEqual([1, ""])
-    expect(stderr).toBe("launch  | USE_SESSION_STORE (counter.cfg) must be true or false\n")
+    expect(stderr).toBe("launch       | USE_SESSION_STORE (counter.cfg) must be true or false\n")
   })
 
   it("P4: bad options and a store that can't be opened are clear lines without a trace", async () => {
@@ -167,21 +192,22 @@ describe("npm start", () => {
     ]) {
       const { code, stdout, stderr } = await runSource("examples/launch.ts", args)
       expect([code, stdout]).toEqual([1, ""])
-      expect(stderr).toMatch(/^launch {2}\| [^\n]+\n$/)
+      expect(stderr).toMatch(/^launch {7}\| [^\n]+\n$/)
     }
     const rubbish = join(folder, "rubbish.db")
     writeFileSync(rubbish, "no database ".repeat(1_000))
     const { options } = await ports()
     const { code, stderr } = await runSource("examples/launch.ts", [...options, "--store", `sqlite:${rubbish}`])
     expect(code).toBe(1)
-    expect(stderr).toMatch(/^service \| [^\n]+\nlaunch {2}\| the service ended with exit code \d[^\n]*\n$/)
+    expect(stderr).toMatch(/^service {6}\| [^\n]+\nlaunch {7}\| the service ended with exit code \d[^\n]*\n$/)
     expect(stderr).not.toMatch(/^\s+at /m)
   })
 
   it("--help tells the options and the variables", async () => {
     const { code, stdout } = await runSource("examples/launch.ts", ["--help"])
     expect(code).toBe(0)
-    for (const word of ["--port", "--service-port", "COUNTER_PORT", "SERVICE_PORT"]) expect(stdout).toContain(word)
+    for (const word of ["--port", "--values-port", "--service-port", "COUNTER_PORT", "VALUES_PORT", "SERVICE_PORT"])
+      expect(stdout).toContain(word)
   })
 })
 

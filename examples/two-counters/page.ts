@@ -37,8 +37,14 @@ export function countersPage(
       html`<p class="about">Press Refresh in one tab and Increment in another at the same moment. Both requests read the same record,
       and both write. The second to come finds that the record has changed, puts its own difference on the newer one, and writes
       that.</p>
-      <dl><dt>This is all that the application says about it</dt>
-      <dd><code class="value">rules: { count1: "add", count2: "add" }</code></dd></dl>`,
+      <dl>
+        <dt>This is all that the application says about it</dt>
+        <dd><code class="command">rules: { count1: "add", count2: "add" }</code></dd>
+        <dt>Then a handler may simply assign</dt>
+        <dd><code class="command">session.data = { count1, count2: count2 + 1 }</code></dd>
+        <dt>Without rules, for any change whatever</dt>
+        <dd><code class="command">await session.update((data) =&gt; { data.count2 += 1 })</code></dd>
+      </dl>`,
     )}
   </div>
 </section>
