@@ -1,3 +1,4 @@
+import { inspect } from "node:util"
 import { describe, expect, it } from "vitest"
 import { connectFailure, endsConnection, statementFailure } from "./errors.ts"
 
@@ -32,6 +33,13 @@ describe("what errors of Postgres mean", () => {
     for (const odd of [null, undefined, "gone", 7, { code: 7 }]) {
       expect(statementFailure(odd, true)).toMatchObject({ code: "unknown-outcome", cause: odd })
     }
+  })
+
+  it("nothing of a row or a value that the server quotes is in the cause, which is logged with the error", () => {
+    const data = { detail: "Failing row contains (k, hunter2).", where: 'JSON data, line 1: {"card": hunter2...' }
+    const error = statementFailure(Object.assign(said("22P02"), data), true)
+    expect(inspect(error)).not.toContain("hunter2")
+    expect(error.cause).toMatchObject({ message: "what the server says", code: "22P02" })
   })
 
   it("REL-03: without a connection nothing happened; only refused credentials are worth no second try", () => {

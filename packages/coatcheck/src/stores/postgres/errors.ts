@@ -91,5 +91,7 @@ function kindOf(state: string | null): Failure {
 }
 
 function failure(code: Failure, cause: unknown): CoatcheckError {
+  // Where the server quotes a row or a value: an error is logged with its cause.
+  if (sqlState(cause) !== null) Object.assign(cause as object, { detail: undefined, where: undefined })
   return new CoatcheckError(code, `The postgres store failed: ${advice[code]}`, { cause })
 }
