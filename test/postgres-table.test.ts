@@ -2,6 +2,7 @@
 
 import type { Store, StoreReport } from "coatcheck"
 import { postgresStore } from "coatcheck/postgres"
+import { fakeClock } from "coatcheck/testing"
 import pg from "pg"
 import { afterEach, beforeAll, describe, expect, it } from "vitest"
 import { type PostgresServer, startPostgres, until } from "./support/postgres.ts"
@@ -222,5 +223,23 @@ describe("a start", () => {
       expect.stringMatching(/^warning: synchronous_commit is off: .* wal_writer_delay, which is 200ms$/),
       "skew: The server's clock is 60 s ahead of ours; set both by NTP",
     ])
+  })
+
+  it("F-CLK-1: a start that waited for others who make the table finds no difference that is not there", async () => {
+    const maker = await server.connect()
+    await maker.query("BEGIN")
+    await maker.query("SELECT pg_advisory_xact_lock(hashtext('coatcheck'), hashtext('table'))")
+    const kinds: string[] = []
+    const clock = fakeClock(Date.now())
+    const table = `waits_${++tables}`
+    const opening = open(server.url, { clock, table, report: ({ kind }) => kinds.push(kind) })
+    await until("it waits", async () => {
+      const rows = await server.sql("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+      return rows.length === 1
+    })
+    clock.advance(60_000)
+    await maker.query("COMMIT")
+    await opening
+    expect(kinds).toEqual(["warning"]) // fsync is off
   })
 })

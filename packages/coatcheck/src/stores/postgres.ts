@@ -10,7 +10,7 @@
 
 import type { Clock, Duration } from "../core/clock.ts"
 import { milliseconds, systemClock } from "../core/clock.ts"
-import { warn } from "../core/contract.ts"
+import { reporter } from "../core/contract.ts"
 import { checkOptions } from "../core/options.ts"
 import type { Report, Store } from "../core/store.ts"
 import { limits } from "../core/store.ts"
@@ -18,7 +18,7 @@ import { CoatcheckError } from "../errors.ts"
 import { postgresAddress } from "./postgres/address.ts"
 import { ownPool, type PostgresClient, type PostgresPool } from "./postgres/driver.ts"
 import { connectFailure, POSTGRES, statementFailure } from "./postgres/errors.ts"
-import { type TableNames, tableNames } from "./postgres/names.ts"
+import { shortName, type TableNames, tableNames } from "./postgres/names.ts"
 import { type PostgresSettings, storeOn } from "./postgres/store.ts"
 import { openTable } from "./postgres/table.ts"
 
@@ -85,7 +85,7 @@ export async function postgresStore(
   const given = { ...options, ...fromUrl(address?.parameters ?? {}) }
   const settings: PostgresSettings = {
     clock: given.clock ?? systemClock,
-    report: given.report ?? warn,
+    report: reporter(given.report),
     deadline: milliseconds(given.deadline ?? "1s", "deadline"),
     maxValueBytes: positive("maxValueBytes", given.maxValueBytes ?? limits.valueBytes),
     connections: positive("connections", given.connections ?? 8),
@@ -115,27 +115,29 @@ export async function postgresStore(
     else pool.removeListener("error", ignore)
   }
 
+  let place = ""
   try {
-    await prepareTable(pool, names, settings)
+    place = await prepareTable(pool, names, settings)
   } catch (error) {
     void end().catch(ignore) // not waited for: a server that does not answer does not say goodbye either
     throw error
   }
-  return storeOn(pool, names, settings, end)
+  return storeOn(pool, names, shortName(place), settings, end)
 }
 
-/** Makes and checks the table over one connection, and reports what there is to say about the server. */
-async function prepareTable(pool: PostgresPool, names: TableNames, { clock, report }: PostgresSettings): Promise<void> {
-  const { warnings, skew } = await overConnection(pool, async (client) => {
-    const before = clock.now()
-    const state = await openTable(client, names)
-    return { ...state, skew: state.serverNow - (before + clock.now()) / 2 }
-  })
+/** Makes and checks the table over one connection, reports what there is to say about the server, and says where the table is. */
+async function prepareTable(
+  pool: PostgresPool,
+  names: TableNames,
+  { clock, report }: PostgresSettings,
+): Promise<string> {
+  const { warnings, skew, place } = await overConnection(pool, (client) => openTable(client, names, clock))
   for (const message of warnings) report({ store: POSTGRES, kind: "warning", message })
   if (Math.abs(skew) > SKEW_MS) {
     const message = `The server's clock is ${Math.round(Math.abs(skew) / 1_000)} s ${skew > 0 ? "ahead of" : "behind"} ours; set both by NTP`
     report({ store: POSTGRES, kind: "skew", message })
   }
+  return place
 }
 
 /** Works on a connection, which is closed when that fails or takes too long. */

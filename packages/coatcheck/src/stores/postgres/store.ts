@@ -11,7 +11,7 @@ import type { PostgresPool, PostgresQuery } from "./driver.ts"
 import { POSTGRES } from "./errors.ts"
 import { lane } from "./lane.ts"
 import { countOf, listing, pageOf } from "./listing.ts"
-import { shortName, type TableNames } from "./names.ts"
+import type { TableNames } from "./names.ts"
 import { doneOf, entryOf, type Row, statements } from "./statements.ts"
 import { sweeps } from "./sweeps.ts"
 import { watches } from "./watch.ts"
@@ -31,15 +31,15 @@ export interface PostgresSettings {
   readonly prepare: boolean
 }
 
-/** The store on a pool; `end` lets go of the pool when the store is closed. */
+/** The store on a pool, its changes told on `channel`; `end` lets go of the pool when the store is closed. */
 export function storeOn(
   pool: PostgresPool,
   names: TableNames,
+  channel: string,
   settings: PostgresSettings,
   end: () => Promise<void>,
 ): Store {
   const { clock, report, notify, prepare } = settings
-  const channel = shortName(names.table)
   const sql = statements(names, notify ? channel : null, prepare)
   const lists = listing(names, prepare)
   const calls = lane(pool, coarseTimer(clock, settings.deadline), settings, sql.get)

@@ -9,6 +9,7 @@
 // Steps run in one transaction behind an advisory lock, so that of many processes that start at once one takes them. A role that may
 // not create gets the whole of it as one line of SQL for somebody who may.
 
+import type { Clock } from "../../core/clock.ts"
 import { CoatcheckError } from "../../errors.ts"
 import { asText, type PostgresClient } from "./driver.ts"
 import type { TableNames } from "./names.ts"
@@ -18,8 +19,10 @@ import { sqlState } from "./errors.ts"
 export interface TableState {
   /** Sentences for whoever runs the store: what promises less than they may think. */
   readonly warnings: readonly string[]
-  /** Epoch ms by the server's clock. */
-  readonly serverNow: number
+  /** How many ms the server's clock is ahead of ours. */
+  readonly skew: number
+  /** Schema and name, as the server found the table: the same for every process, however its settings name it. */
+  readonly place: string
 }
 
 interface Look {
@@ -34,6 +37,7 @@ interface Look {
   readonly fsync: string
   readonly encoding: string
   readonly isolation: string
+  readonly place: string
 }
 
 const commentForm = /^coatcheck table (\d+), for programs from (\d+)$/
@@ -66,8 +70,10 @@ function steps({ table, byEnd, byOwner }: TableNames): readonly (readonly string
  * @throws CoatcheckError `denied` when the role may not create or use it, with the SQL for somebody who may; `corrupt` when it is
  *   another application's or newer; `unsupported` when the database does not keep UTF-8.
  */
-export async function openTable(client: PostgresClient, names: TableNames): Promise<TableState> {
+export async function openTable(client: PostgresClient, names: TableNames, clock: Clock): Promise<TableState> {
+  const askedAt = clock.now()
   const found = await look(client, names)
+  const skew = found.serverNow - (askedAt + clock.now()) / 2 // here, because making the table may take its time
   if (found.encoding !== "UTF8") {
     throw new CoatcheckError("unsupported", "The postgres store needs a database whose encoding is UTF8")
   }
@@ -85,12 +91,12 @@ export async function openTable(client: PostgresClient, names: TableNames): Prom
       )
     }
   }
-  const { lacking } = version === 0 ? await look(client, names) : found
+  const { lacking, place } = version === 0 ? await look(client, names) : found
   if (lacking !== "") {
     const sql = `GRANT SELECT, INSERT, UPDATE, DELETE ON ${names.table} TO …`
     throw new CoatcheckError("denied", `The postgres store's role lacks ${lacking}; have the table's owner run: ${sql}`)
   }
-  return { warnings, serverNow: found.serverNow }
+  return { warnings, skew, place }
 }
 
 async function look(client: PostgresClient, { table }: TableNames): Promise<Look> {
@@ -104,7 +110,8 @@ async function look(client: PostgresClient, { table }: TableNames): Promise<Look
          WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
        concat_ws(', ', ${privileges}), floor(extract(epoch FROM clock_timestamp()) * 1000),
        current_setting('synchronous_commit'), current_setting('wal_writer_delay'), current_setting('fsync'), current_setting('server_encoding'),
-       current_setting('transaction_isolation')
+       current_setting('transaction_isolation'),
+       (SELECT concat(relnamespace::regnamespace, '.', relname) FROM pg_class WHERE oid = c.oid)
      FROM (SELECT to_regclass('${table}')::oid AS oid) AS c`,
   )
   const column = (at: number): string => row[at] ?? ""
@@ -119,6 +126,7 @@ async function look(client: PostgresClient, { table }: TableNames): Promise<Look
     fsync: column(7),
     encoding: column(8),
     isolation: column(9),
+    place: column(10),
   }
 }
 
