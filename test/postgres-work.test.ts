@@ -386,6 +386,19 @@ describe("watch", () => {
     })
   })
 
+  it("hears those who name the schema of the same table, and none of another table of that name", async () => {
+    const { store, table } = await rig({ notify: true })
+    const { store: named } = await rig({ notify: true, table, schema: "public" })
+    const { store: other } = await rig({ notify: true, table, schema: "elsewhere" })
+    const told: (string | null)[] = []
+    store.watch?.((key) => told.push(key))
+    await until("it listens", () => told.includes(null))
+    await other.set("other", "1")
+    await named.set("k", "1")
+    await until("it is told", () => told.includes("k"))
+    expect(told).not.toContain("other")
+  })
+
   it("on a pool of the caller's own, gives the connection back closed and not listening", async () => {
     const pool = new pg.Pool({ connectionString: server.url, max: 2 })
     closers.push(() => pool.end())
@@ -434,6 +447,28 @@ describe("watch", () => {
     await until("the loss and the return are told", () => told.length >= 2)
     await store.set("k", "1")
     await until("changes are told again", () => told.includes("k"))
+  })
+})
+
+describe("a network that went dead", () => {
+  it("F-SLOW-3: costs one call its deadline, however many idle connections went with it", async () => {
+    const proxy = await faultProxy({ target: server.port })
+    closers.push(() => proxy.close())
+    const url = server.url.replace(`:${server.port}`, `:${proxy.port}`)
+    const clock = { now: Date.now, sleep: (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms)) }
+    const { store, table } = await rig({ clock }, url)
+    const holder = await server.connect()
+    await holder.query("BEGIN")
+    await holder.query(`LOCK TABLE ${table}`)
+    const writes = Array.from({ length: 8 }, (_, at) => store.set(`k${at}`, "1"))
+    await until("each has a connection", () => proxy.counts.open === 8)
+    await holder.query("ROLLBACK")
+    await Promise.allSettled(writes)
+    expect(proxy.counts.open).toBeGreaterThan(2)
+    proxy.halfOpen()
+    await expect(store.get("k1")).rejects.toMatchObject({ code: "unavailable" })
+    expect(await store.get("k1")).not.toBeNull()
+    expect((await store.set("k2", "2")).ok).toBe(true)
   })
 })
 

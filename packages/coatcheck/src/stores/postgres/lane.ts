@@ -6,7 +6,9 @@
 // wait together for one row's lock, and fail together.
 //
 // A write is sent once. What happened before it was sent did not happen to it; what happened after that is in ./errors.ts. A call whose
-// time is over is rejected, and the connection that it waits on is closed once nobody waits there any more.
+// time is over is rejected, and the connection that it waits on is closed once nobody waits there any more. A network that went dead
+// took the idle connections along, so those that have answered nothing since are closed too when they come out of the pool, and
+// not one call after the other waits for its deadline on each of them.
 
 import type { CoatcheckError } from "../../errors.ts"
 import type { CoarseTimer } from "../shared/timer.ts"
@@ -51,6 +53,8 @@ interface Lease {
   readonly onError: () => void
   /** What waits for the answer under way; empty: it is free. */
   calls: readonly Call[]
+  /** The timer's turn in which they were sent. */
+  sentAt: number
   broken: boolean
 }
 
@@ -73,6 +77,8 @@ export function lane(
   let readsWaited = false
   let connecting = 0
   const leases = new Set<Lease>()
+  const answeredAt = new WeakMap<PostgresClient, number>() // the turn of a connection's last answer
+  let silentSince = -1 // the last turn in which something was sent that was never answered
   const waiting: (() => void)[] = []
   let scheduled = false
 
@@ -108,7 +114,7 @@ export function lane(
     connecting++
     let client: PostgresClient
     try {
-      client = await pool.connect()
+      client = await connect()
     } catch (error) {
       connecting--
       // The others may still be answered; with the last one gone, nobody would be.
@@ -117,10 +123,21 @@ export function lane(
       return
     }
     connecting--
-    const lease: Lease = { client, onError: () => (lease.broken = true), calls: [], broken: false }
+    const lease: Lease = { client, onError: () => (lease.broken = true), calls: [], sentAt: 0, broken: false }
     client.on("error", lease.onError) // without a listener it would end the process
     leases.add(lease)
     work(lease)
+  }
+
+  /** A connection that is new, or has answered since another one fell silent. */
+  async function connect(): Promise<PostgresClient> {
+    for (;;) {
+      const client = await pool.connect()
+      const last = answeredAt.get(client)
+      if (last === undefined) answeredAt.set(client, timer.turn)
+      if (last === undefined || last > silentSince) return client
+      client.release(true)
+    }
   }
 
   /** Gives a connection the next call, or back to its pool. */
@@ -129,22 +146,27 @@ export function lane(
     const calls = next()
     if (calls.length === 0) return giveBack(lease, false)
     lease.calls = calls
+    lease.sentAt = timer.turn
     const query = calls[0]?.query ?? readMany(calls.map(({ key }) => key as string)) // calls without a query have a key
     lease.client.query(query).then(
       ({ rows }) => {
         if (!leases.has(lease)) return
         land(calls, rows as Row[]) // columns come as text: ./driver.ts asks for that
-        lease.calls = []
-        schedule()
+        answered(lease)
       },
       (error: unknown) => {
         if (!leases.has(lease)) return
         for (const call of calls) settle(call, statementFailure(error, call.writes))
-        lease.calls = []
         if (endsConnection(error)) giveBack(lease, true)
-        schedule()
+        answered(lease)
       },
     )
+  }
+
+  function answered(lease: Lease): void {
+    lease.calls = []
+    answeredAt.set(lease.client, timer.turn)
+    schedule()
   }
 
   function next(): Call[] {
@@ -204,7 +226,9 @@ export function lane(
     }
     for (const lease of leases) {
       for (const call of lease.calls) if (call.turn <= last) settle(call, overdue(call.writes))
-      if (lease.calls.length > 0 && lease.calls.every(({ settled }) => settled)) giveBack(lease, true)
+      if (lease.calls.length === 0 || !lease.calls.every(({ settled }) => settled)) continue
+      silentSince = Math.max(silentSince, lease.sentAt)
+      giveBack(lease, true)
     }
     schedule()
     return busy()
