@@ -50,9 +50,7 @@ describe.each(Object.entries(sharedEngines))("two instances over %s", (name, sta
       say(`${name}, by ${how}`, tallies, await count())
       expect(sum(tallies, "unknown") + sum(tallies, "failed")).toBe(0)
       expect(await count()).toBe(sum(tallies, "acknowledged"))
-      // Whoever waits for a file's lock looks again now and then, and a busy machine makes that rare: nothing but its deadline bounds it.
-      const patience = name === "files" ? 20_000 : 2_000
-      for (const { longestMs } of tallies) expect(longestMs).toBeLessThan(patience)
+      for (const { longestMs } of tallies) expect(longestMs).toBeLessThan(2_000)
     },
   )
 })

@@ -2,9 +2,13 @@
 // are taken together next: one lock, one look, one file for all of them, in order, each seeing those before it. So a session on
 // which thirty requests write at once costs a few syncs, and no process looks for a lock against itself. Lanes vanish when empty.
 //
+// Whoever was refused because another process had been faster has been told what stands there, and comes again with that at once. It
+// finds the record still held: if the others had their turn in between, it would be late again, and again.
+//
 // A call that waits longer than the deadline rejects with `unavailable`: nothing was done, because it is taken out of its lane. One
-// whose write is under way then rejects with `unknown-outcome`, and the write goes on.
+// whose write is under way then rejects with `unknown-outcome`, and the write goes on. What may be open at once is bounded.
 
+import { setImmediate as turn } from "node:timers/promises"
 import type { Clock } from "../../core/clock.ts"
 import { CoatcheckError } from "../../errors.ts"
 import { coarseTimer } from "../shared/timer.ts"
@@ -27,11 +31,16 @@ export interface Work<Step> {
   /** Gets hold of the record; false when `isWanted` said that nobody waits any more. */
   begin(name: string, isWanted: () => boolean): Promise<boolean>
   /** Does these calls; resolves with the way to answer them. Never rejects. */
-  take(name: string, calls: readonly Call<Step>[]): Promise<() => void>
-  /** Lets go of the record, before its calls are answered: who is answered may end the process. */
+  take(name: string, calls: readonly Call<Step>[]): Promise<Answer>
+  /** Lets go of the record, and of what waited for it: others go first now. */
   end(name: string): void
-  /** Lets others have the record first, who wait for it; called between two takes of one lane. */
-  yieldTo(name: string): Promise<void>
+}
+
+/** How calls that were done are to be answered. */
+export interface Answer {
+  /** Some of them were refused because others had been faster; such a caller asks again at once. */
+  readonly refused: boolean
+  give(): void
 }
 
 /** The lanes of a store. */
@@ -43,6 +52,10 @@ export interface Lanes<Step> {
 
 /** Calls that are taken together at most. */
 const TOGETHER = 128
+/** How often what was refused is waited for before others have their turn. */
+const AGAIN = 3
+/** Calls, and lanes, that may be open: a disk that does not answer must not fill the memory. */
+const MOST_OPEN = 10_000
 
 /** Lanes whose calls end within `deadline` ms. */
 export function lanes<Step>(clock: Clock, deadline: number, work: Work<Step>): Lanes<Step> {
@@ -56,6 +69,7 @@ export function lanes<Step>(clock: Clock, deadline: number, work: Work<Step>): L
       if (call.turn > last) break
       call.reject(late(call.underWay))
     }
+    for (const lane of waiting.values()) while (lane[0]?.over === true) lane.shift()
     return open.size > 0
   })
 
@@ -67,6 +81,7 @@ export function lanes<Step>(clock: Clock, deadline: number, work: Work<Step>): L
   }
 
   function add(name: string, step: Step): Promise<unknown> {
+    if (open.size >= MOST_OPEN || waiting.size >= MOST_OPEN) return Promise.reject(crowded())
     return new Promise((resolve, reject) => {
       const call: Call<Step> = {
         step,
@@ -102,14 +117,22 @@ export function lanes<Step>(clock: Clock, deadline: number, work: Work<Step>): L
         break
       }
       if (!begun) break
-      const calls = lane.splice(0, TOGETHER).filter(({ over }) => !over)
-      for (const call of calls) call.underWay = true
-      const answer = await work.take(name, calls)
+      let answer = await takeFrom(name, lane)
+      for (let times = 0; answer.refused && times < AGAIN; times++) {
+        answer.give()
+        await turn()
+        answer = await takeFrom(name, lane)
+      }
       work.end(name)
-      answer()
-      if (isWanted()) await work.yieldTo(name)
+      answer.give()
     }
     waiting.delete(name)
+  }
+
+  function takeFrom(name: string, lane: Call<Step>[]): Promise<Answer> {
+    const calls = lane.splice(0, TOGETHER).filter(({ over }) => !over)
+    for (const call of calls) call.underWay = true
+    return work.take(name, calls)
   }
 
   async function idle(): Promise<void> {
@@ -117,6 +140,11 @@ export function lanes<Step>(clock: Clock, deadline: number, work: Work<Step>): L
   }
 
   return { add, idle }
+}
+
+function crowded(): CoatcheckError {
+  const message = `The file store has ${MOST_OPEN} writes under way and takes no more; nothing was changed, try again`
+  return new CoatcheckError("unavailable", message)
 }
 
 function late(underWay: boolean): CoatcheckError {

@@ -261,11 +261,32 @@ describe("a lock", () => {
     })
     while (!fs.existsSync(lock("k+"))) await turn()
     a.giveBack("k")
-    await a.yieldTo("k")
     await a.take("k", always).then(() => order.push("a"))
     await waiting
     a.giveBack("k")
     expect(order).toEqual(["b", "a"])
+    expect(fs.readdirSync(folder)).toEqual([])
+  })
+
+  it("is not kept for one who was next and is dead, nor for long for one who lives and does not come", async () => {
+    const { pid, start } = await stranger()
+    const locks = open()
+    fs.linkSync((await presence({ boot: "another" })).file, lock("k+"))
+    let looks = 0
+    const looked = (): boolean => ++looks < 200
+    expect(await locks.take("k", looked)).toBe(true)
+    expect(looks).toBe(2) // before it looks, and before it takes
+    locks.giveBack("k")
+
+    fs.linkSync((await presence({ pid, start })).file, lock("k+"))
+    looks = 0
+    expect(await locks.take("k", looked)).toBe(true)
+    expect(looks).toBeGreaterThan(10)
+    locks.giveBack("k")
+    looks = 0
+    expect(await locks.take("k", looked)).toBe(true)
+    expect(looks, "who did not come once is not waited for again").toBe(2)
+    locks.giveBack("k")
   })
 
   it("is made by a presence that was cleared away and is made anew", async () => {

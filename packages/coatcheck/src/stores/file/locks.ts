@@ -10,19 +10,21 @@
 // Who holds a lock has a file open or two, so the number of locks that one store holds at once is bounded.
 //
 // Waiting is looking again every few milliseconds. So that a process with much to do does not take a lock again and again
-// before anybody else looks, one who waits leaves a sign, `<name>+`, and the holder that finds it steps back for a moment.
+// before anybody else looks, one who waits leaves a sign, `<name>+`, a link to its presence: it is next, and nobody else takes the lock
+// that becomes free. That is a courtesy and excludes nobody: a sign of the dead is taken away, and so is one whose process does not
+// come although it was waited for through a number of looks, because it is stopped.
 
 import * as fs from "node:fs"
 import { join } from "node:path"
 import { setTimeout as pause } from "node:timers/promises"
-import { discard, namesIn, remove } from "./disk.ts"
+import { discard, namesIn } from "./disk.ts"
 import { errno, isMissing } from "./errors.ts"
 import { ID_LENGTH, isGone, type Presence, present, readHolder } from "./presence.ts"
 
 /** The locks of a folder, for one store. */
 export interface Locks {
   /**
-   * Takes a lock; looks again until it has it.
+   * Takes a lock; looks again until it has it. Who asked to be next before goes first.
    *
    * @param isWanted asked before each look; false: give up.
    * @returns whether it has it.
@@ -30,8 +32,6 @@ export interface Locks {
   take(name: string, isWanted: () => boolean): Promise<boolean>
   /** Gives it back. */
   giveBack(name: string): void
-  /** Lets others have a lock that was given back, if any wait for it; for who would take it again at once. */
-  yieldTo(name: string): Promise<void>
   /** Does something while it has a lock, if the lock can be had at once. */
   ifFree(name: string, work: () => void): Promise<void>
   /** A path in `work/` for a file on its way. */
@@ -45,7 +45,10 @@ export interface Locks {
 /** Locks that a store holds at once for its calls. */
 const MOST_HELD = 64
 const LOOK_MS = 4
-const STEP_BACK_MS = 8
+/** Who is next looks more often. */
+const NEXT_LOOK_MS = 1
+/** So many looks are left to the one who is next: some 60 ms, more where processes get their turns late. */
+const COURTESY = 20
 const BREAK = "~"
 const SIGN = "+"
 /** How deep the locks on locks go: each level is a process that died within the same few microseconds. */
@@ -134,41 +137,40 @@ export function locksIn(folder: string, work: string): Locks {
   }
 
   async function take(name: string, isWanted: () => boolean): Promise<boolean> {
-    let signed = false
+    let isNext = false
+    let left = COURTESY
     try {
       while (isWanted()) {
         await places.enter()
         let taken = false
         try {
-          taken = isWanted() && (await claim(name))
-          if (!taken && (await link(name + SIGN))) signed = true
+          const isFirst = isNext || !(await isPromised(name, --left < 0))
+          taken = isFirst && isWanted() && (await claim(name))
+          if (!taken && (await link(name + SIGN))) isNext = true // at each look, since others may have taken the sign away
         } finally {
           if (!taken) places.leave()
         }
         if (taken) return true
-        await pause(1 + Math.random() * LOOK_MS)
+        await pause(1 + Math.random() * (isNext ? NEXT_LOOK_MS : LOOK_MS))
       }
       return false
     } finally {
-      if (signed) discard(pathOf(name + SIGN)) // others who wait put it there again
+      if (isNext) discard(pathOf(name + SIGN)) // others who wait put it there again
     }
+  }
+
+  /** Whether somebody else is to have the lock next, who may be expected to come. */
+  async function isPromised(name: string, isLate: boolean): Promise<boolean> {
+    const sign = pathOf(name + SIGN)
+    if (!fs.existsSync(sign)) return false
+    if (!isLate && !(await isLeft(name + SIGN))) return true
+    discard(sign)
+    return false
   }
 
   function giveBack(name: string): void {
     letGo(name)
     places.leave()
-  }
-
-  async function yieldTo(name: string): Promise<void> {
-    if (isAwaited(name)) await pause(STEP_BACK_MS)
-  }
-
-  function isAwaited(name: string): boolean {
-    try {
-      return remove(pathOf(name + SIGN))
-    } catch {
-      return false // a sign that can't be removed is no reason to wait
-    }
   }
 
   async function tidy(): Promise<void> {
@@ -203,7 +205,6 @@ export function locksIn(folder: string, work: string): Locks {
   return {
     take,
     giveBack,
-    yieldTo,
     async ifFree(name, work) {
       if (!(await claim(name))) return
       try {

@@ -20,7 +20,7 @@ import { CoatcheckError } from "../../errors.ts"
 import { discard, erase, readWhole, replace, writeNew } from "./disk.ts"
 import { FILE, failure, isMissing } from "./errors.ts"
 import type { Folder } from "./folder.ts"
-import { type Call, lanes } from "./lanes.ts"
+import { type Answer, type Call, lanes } from "./lanes.ts"
 import { listing } from "./listing.ts"
 import { locksIn } from "./locks.ts"
 import { ownersIn } from "./owners.ts"
@@ -45,8 +45,16 @@ interface Standing {
 /** One call on a record whose lock is held: what it answers, given the live entry, and what is to stand there then. */
 interface Step {
   readonly key: string
-  /** `next` left out: what stands there stays. null: nothing is to stand there. */
-  decide(current: Entry | null): { readonly result: unknown; readonly next?: Entry | null }
+  decide(current: Entry | null): Decision<unknown>
+}
+
+/** What a call comes to. */
+interface Decision<Result> {
+  readonly result: Result
+  /** Left out: what stands there stays. null: nothing is to stand there. */
+  readonly next?: Entry | null
+  /** Another one was faster. */
+  readonly refused?: true
 }
 
 /** Longer files are read as damaged, unless values may be longer still. */
@@ -64,7 +72,6 @@ export async function storeIn(folder: Folder, settings: FileSettings): Promise<S
     begin: locks.take,
     take,
     end: locks.giveBack,
-    yieldTo: locks.yieldTo,
   })
   const lists = listing(folder, owners, (name) => look(name).entry)
   const sweeps = sweeper({ folder, locks, owners, clock, report, read: (name) => look(name).entry })
@@ -88,7 +95,7 @@ export async function storeIn(folder: Folder, settings: FileSettings): Promise<S
   function set(key: string, value: string, options: SetOptions): Promise<Outcome> {
     return write<Outcome>(key, (current) => {
       const refused = refusal(current, options)
-      if (refused !== null) return { result: refused }
+      if (refused !== null) return { result: refused, refused: true }
       const next = written(current, key, value, options)
       const { version } = next
       if (options.if !== undefined) return { result: { ok: true, version }, next }
@@ -98,7 +105,7 @@ export async function storeIn(folder: Folder, settings: FileSettings): Promise<S
 
   function touch(key: string, expiresAt: number | null, version: string | undefined): Promise<Outcome> {
     return write<Outcome>(key, (current) => {
-      if (current === null || isOther(current, version)) return { result: { ok: false, current } }
+      if (current === null || isOther(current, version)) return { result: { ok: false, current }, refused: true }
       const result: Outcome = { ok: true, version: current.version }
       return current.expiresAt === expiresAt ? { result } : { result, next: { ...current, expiresAt } }
     })
@@ -106,7 +113,9 @@ export async function storeIn(folder: Folder, settings: FileSettings): Promise<S
 
   function remove(key: string, version: string | undefined): Promise<DeleteOutcome> {
     return write<DeleteOutcome>(key, (current) => {
-      if (current !== null && isOther(current, version)) return { result: { ok: false, current } }
+      if (current !== null && isOther(current, version)) {
+        return { result: { ok: false, current }, refused: true }
+      }
       return { result: { ok: true, removed: current }, next: null } // also what is there but counts as absent
     })
   }
@@ -175,23 +184,22 @@ export async function storeIn(folder: Folder, settings: FileSettings): Promise<S
 
   // Writing
 
-  function write<Result>(
-    key: string,
-    decide: (current: Entry | null) => { readonly result: Result; readonly next?: Entry | null },
-  ): Promise<Result> {
+  function write<Result>(key: string, decide: (current: Entry | null) => Decision<Result>): Promise<Result> {
     return line.add(nameOf(key), { key, decide }) as Promise<Result> // what `decide` gave
   }
 
   /** Takes calls of one record, whose lock is held, together: each sees those before it, and all are answered after one write. */
-  async function take(name: string, calls: readonly Call<Step>[]): Promise<() => void> {
+  async function take(name: string, calls: readonly Call<Step>[]): Promise<Answer> {
     const [first] = calls
-    if (first === undefined) return () => {}
+    if (first === undefined) return { refused: false, give() {} }
     try {
       const standing = look(name)
       let after = live(standing)
       let isChanged = doubtful.has(name)
+      let isRefused = false
       const results = calls.map(({ step }) => {
-        const { result, next } = step.decide(after)
+        const { result, next, refused } = step.decide(after)
+        if (refused) isRefused = true
         if (next !== undefined) {
           isChanged = true
           after = next
@@ -200,20 +208,20 @@ export async function storeIn(folder: Folder, settings: FileSettings): Promise<S
       })
       if (isChanged) await keep(name, first.step.key, standing, after)
       sweeps.nudge()
-      return () => calls.forEach((call, at) => call.resolve(results[at]))
+      return { refused: isRefused, give: () => calls.forEach((call, at) => call.resolve(results[at])) }
     } catch (error) {
       const problem = failure("write", error)
       if (problem.code === "unknown-outcome") doubtful.add(name)
       else if (calls.length > 1) return takeOneByOne(name, calls)
-      return () => calls.forEach((call) => call.reject(problem))
+      return { refused: false, give: () => calls.forEach((call) => call.reject(problem)) }
     }
   }
 
   /** One of them was to blame perhaps, such as a long value on a full disk; the others need not fail with it. */
-  async function takeOneByOne(name: string, calls: readonly Call<Step>[]): Promise<() => void> {
-    const answers: (() => void)[] = []
+  async function takeOneByOne(name: string, calls: readonly Call<Step>[]): Promise<Answer> {
+    const answers: Answer[] = []
     for (const call of calls) if (!call.over) answers.push(await take(name, [call]))
-    return () => answers.forEach((answer) => answer())
+    return { refused: answers.some(({ refused }) => refused), give: () => answers.forEach(({ give }) => give()) }
   }
 
   /** Makes `after` stand under a name, for good. */
