@@ -5,14 +5,14 @@
 // server fails with a reason instead of hanging; once made, it is made anew for ever.
 
 import type { Clock } from "../../core/clock.ts"
-import type { RedisAddress } from "./address.ts"
+import type { Endpoint, RedisAddress } from "./address.ts"
 import { type Channel, channel, type ChannelParts } from "./channel.ts"
 import { clusterConnection } from "./cluster.ts"
 import type { RedisConnection, RedisNode } from "./connection.ts"
 import { loadDriver } from "./ioredis.ts"
 import type { LinkOptions, OpenLink, RedisTls } from "./link.ts"
 import { checkPrimary, sentinels } from "./sentinel.ts"
-import { watchServer, watchServers } from "./tracking.ts"
+import { type Watch, watchServer, watchServers } from "./tracking.ts"
 
 /** How a connection is made; what the URL says goes before it. */
 export interface ConnectSettings {
@@ -71,9 +71,19 @@ interface Ready {
   ready(ms: number): Promise<void>
 }
 
+/** Where a channel leads. */
+interface Way {
+  /** Where it was led last; null: nowhere yet. */
+  to: Endpoint | null
+  locate(): Promise<Endpoint>
+  /** Leads it anew. */
+  renew(reason: string): void
+}
+
 /** One node, be it always the same or the one that sentinels name. */
 function single(address: RedisAddress, parts: Parts, settings: ConnectSettings): RedisConnection & Ready {
-  const watches = new Set<{ renew(reason: string): void; close(): void }>()
+  const ways = new Set<Way>()
+  const watches = new Set<Watch>()
   const [endpoint] = address.endpoints
   const guides =
     address.kind === "sentinel"
@@ -87,21 +97,37 @@ function single(address: RedisAddress, parts: Parts, settings: ConnectSettings):
             password: settings.sentinelPassword,
             db: 0,
           },
-          moved: () => renew("The sentinels name another primary"),
+          named({ host, port }) {
+            const left = [...ways].filter(({ to }) => to !== null && (to.host !== host || to.port !== port))
+            for (const { renew } of left) renew("The sentinels name another primary")
+          },
         })
       : null
   const locate = guides === null ? async () => endpoint as NonNullable<typeof endpoint> : guides.locate // there is at least one
   const prepare = guides === null ? undefined : checkPrimary
+  const own = way()
   const server: Channel = channel({
     ...parts,
-    locate,
+    locate: own.locate,
     ...(prepare && { prepare }),
-    readonly: () => renew("The server is a replica now"),
+    readonly() {
+      for (const { renew } of ways) renew("The server is a replica now")
+    },
   })
+  own.renew = server.renew
 
-  function renew(reason: string): void {
-    server.renew(reason)
-    for (const watch of watches) watch.renew(reason)
+  /** Each channel is led by itself: where another one was led says nothing of it. */
+  function way(): Way {
+    const made: Way = {
+      to: null,
+      async locate() {
+        made.to = await locate()
+        return made.to
+      },
+      renew() {},
+    }
+    ways.add(made)
+    return made
   }
 
   const node: RedisNode = { id: "0", send: server.send }
@@ -115,9 +141,12 @@ function single(address: RedisAddress, parts: Parts, settings: ConnectSettings):
     primaries: async () => [node],
     ready: server.ready,
     watch(prefix, onChange) {
-      const watch = watchServer({ ...parts, prefix, onChange }, locate, prepare)
+      const led = way()
+      const watch = watchServer({ ...parts, prefix, onChange }, led.locate, prepare)
+      led.renew = watch.renew
       watches.add(watch)
       return () => {
+        ways.delete(led)
         watches.delete(watch)
         watch.close()
       }

@@ -21,8 +21,8 @@ export interface SentinelParts {
   readonly clock: Clock
   /** Of a call, in ms. */
   readonly deadline: number
-  /** The primary is another than the one that `locate` gave last. */
-  moved(): void
+  /** Told about once a second whom the sentinels call the primary, as long as one of them answers. */
+  named(primary: Endpoint): void
 }
 
 /** See the head of the file. */
@@ -37,10 +37,9 @@ const POLL_MS = 1_000
 const OTHERS_MS = 200
 
 /** Connects to the sentinels, and watches for another primary. */
-export function sentinels({ open, sentinels: endpoints, name, moved, ...parts }: SentinelParts): Sentinels {
+export function sentinels({ open, sentinels: endpoints, name, named, ...parts }: SentinelParts): Sentinels {
   const channels = endpoints.map((endpoint) => channel({ ...parts, open, locate: async () => endpoint }))
   const patience = Math.min(parts.deadline, 1_000)
-  let current: Endpoint | null = null
   let pause: NodeJS.Timeout | undefined
   let closed = false
 
@@ -85,7 +84,7 @@ export function sentinels({ open, sentinels: endpoints, name, moved, ...parts }:
   async function poll(): Promise<void> {
     try {
       const found = await find()
-      if (current !== null && !closed && (found.host !== current.host || found.port !== current.port)) moved()
+      if (!closed) named(found)
     } catch {
       // No sentinel answers: the primary that we have is the best that is known.
     }
@@ -94,10 +93,7 @@ export function sentinels({ open, sentinels: endpoints, name, moved, ...parts }:
   void poll()
 
   return {
-    async locate() {
-      current = await find()
-      return current
-    },
+    locate: find,
     close() {
       closed = true
       clearTimeout(pause)
