@@ -83,12 +83,18 @@ describe("a store made of verbs", () => {
 
   it("closes its verbs once, and calls none of them from then on", async () => {
     const calls: unknown[] = []
-    const store = checkedStore({ ...verbs(calls), count: () => 0, close: () => void calls.push("close") })
+    const store = checkedStore({
+      ...verbs(calls),
+      count: () => 0,
+      watch: () => () => calls.push("watch"),
+      close: () => void calls.push("close"),
+    })
     await Promise.all([store.close(), store.close()])
     await store.close()
     for (const call of [() => store.get("k"), () => store.list(), () => store.count?.()]) {
       await expect(call()).rejects.toMatchObject({ code: "closed", message: expect.stringContaining("told") })
     }
+    store.watch?.(() => {})()
     expect(calls).toEqual(["close"])
   })
 })

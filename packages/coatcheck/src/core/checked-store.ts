@@ -102,7 +102,11 @@ export function checkedStore(verbs: StoreVerbs, maxValueBytes: number = limits.v
         return (await verbs.count?.(asked)) ?? null
       },
     }),
-    ...(verbs.watch !== undefined && { watch: verbs.watch.bind(verbs) }),
+    ...(verbs.watch !== undefined && {
+      // It gives no promise that could reject: of a closed store there is nothing to tell.
+      watch: (onChange: (key: string | null) => void) =>
+        (closing === null ? verbs.watch?.(onChange) : null) ?? (() => {}),
+    }),
     close: () => (closing ??= close()),
   }
 }
