@@ -139,20 +139,26 @@ describe.each(drivers)("a connection by %s", (_name, driver) => {
     await until("the server was flushed", () => told.length === 5)
     expect(told).toEqual([null, "s:1", "s:a,é{b}", "s:1", null])
 
-    await own.kill()
-    await until("the channel broke", () => told.length === 6)
-    await own.start()
-    await until("the channel stands again", () => told.length === 7)
-    own.freeze()
-    await until("the channel fell silent", () => told.length === 8)
-    own.thaw()
-    await until("the channel stands again", () => told.length === 9)
-    expect(told.slice(5)).toEqual([null, null, null, null])
+    for (const [broken, mended] of [
+      [() => own.kill(), () => own.start()],
+      [() => own.freeze(), () => own.thaw()],
+    ] as const) {
+      told.length = 0
+      await broken()
+      await until("the channel broke, and it is told from time to time that it is", () => told.length >= 3)
+      await mended()
+      await until("the channel stands again", async () => {
+        await connection.send("s:1", ["SET", "s:1", "2"])
+        return told.includes("s:1")
+      })
+      expect(new Set(told.slice(0, told.indexOf("s:1")))).toEqual(new Set([null]))
+    }
 
     stop?.()
     await until("the channel is gone", async () => !/ sub=1 /.test(await own.command("CLIENT", "LIST")))
+    told.length = 0
     await connection.send("s:1", ["SET", "s:1", "2"])
-    expect(told).toHaveLength(9)
+    expect(told).toEqual([])
   })
 
   it("signs in as an ACL user over TLS, and takes no server that it can't trust", async () => {

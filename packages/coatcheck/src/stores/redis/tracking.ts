@@ -4,7 +4,7 @@
 //
 // A silent connection looks the same as a broken one, so it is asked for a sign of life once a deadline; the channel cuts what owes one for
 // two. Whatever interrupts the channel is told as null: anything may have changed. And so is the moment from which it can be
-// relied on again, because changes of the time between were told to nobody.
+// relied on again, because changes of the time between were told to nobody; and each attempt in between that is not the first.
 
 import type { Endpoint } from "./address.ts"
 import { type Channel, channel, type ChannelParts } from "./channel.ts"
@@ -33,6 +33,13 @@ export function watchServer(
   prepare?: (link: Link) => Promise<void>,
 ): Watch {
   let signs: NodeJS.Timeout | undefined
+  let attempts = 0
+
+  /** Who looks for the server again has no channel: until there is one, anything may have changed at any time. */
+  function find(): Promise<Endpoint> {
+    if (attempts++ > 0) onChange(null)
+    return locate()
+  }
 
   async function subscribe(link: Link): Promise<void> {
     await prepare?.(link)
@@ -50,9 +57,10 @@ export function watchServer(
 
   const server: Channel = channel({
     ...parts,
-    locate,
+    locate: find,
     prepare: subscribe,
     up() {
+      attempts = 0
       onChange(null)
       signs = setInterval(() => {
         server.send(["ping"]).catch(ignore)
