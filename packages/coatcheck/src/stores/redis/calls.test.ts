@@ -224,6 +224,25 @@ describe("how many", () => {
     expect(next.now).toBe("ok")
   })
 
+  it("several commands that are one call count once, until the driver has let go of the last one", async () => {
+    const at = rig(1)
+    const both = at.calls.readAll([
+      ["k", ["GET", "k"]],
+      ["l", ["GET", "l"]],
+    ])
+    at.pending[0]?.reject(new RedisReplyError("WRONGTYPE Operation against a key holding the wrong kind of value"))
+    await turn()
+    await expect(at.calls.read("k", ["GET", "k"])).rejects.toMatchObject({ message: expect.stringMatching(/Too many/) })
+    at.pending[1]?.resolve("1")
+    expect(await both).toMatchObject([{ code: "corrupt" }, "1"])
+    const again = outcome(at.calls.readAll([["k", ["GET", "k"]]]))
+    at.pending[2]?.reject(new RedisLinkError(true, "cut"))
+    await at.pass(200)
+    at.pending[3]?.resolve("2")
+    await turn()
+    expect(again.now).toEqual(["2"])
+  })
+
   it("those that wait to be sent again count too", async () => {
     const at = rig(2)
     at.answer = () => lost(false)

@@ -43,12 +43,20 @@ export interface Ways {
   readonly replicas: Replicas | null
 }
 
+/** What is sent, and the key by which it finds its server. */
+type Command = readonly [key: string, args: readonly string[]]
+
 /** See the head of the file. Replies are the driver's, errors are CoatcheckErrors. */
 export interface Calls {
   /** The present, to hand to several calls that share one deadline. */
   moment(): number
   /** A command that changes nothing. */
   read(key: string, args: readonly string[], since?: number): Promise<unknown>
+  /**
+   * Commands that change nothing, each with its key, as one call. Gives the replies in their order, and where a key holds another kind of
+   * data than its command reads, the error `corrupt` in the reply's place.
+   */
+  readAll(commands: readonly Command[], since?: number): Promise<readonly unknown[]>
   /** A command that changes nothing, to one server. */
   ask(node: RedisNode, args: readonly string[], since?: number): Promise<unknown>
   /** Every primary. */
@@ -154,9 +162,21 @@ export function callsTo({ reads, writes, replicas }: Ways, timer: CoarseTimer, m
     }
   }
 
+  /** Ends with the last of them, so that the call counts as long as the driver has one. */
+  async function together(commands: readonly Command[]): Promise<unknown[]> {
+    const replies = await Promise.allSettled(commands.map(([key, args]) => reads.send(key, args)))
+    return replies.map((reply) => {
+      if (reply.status === "fulfilled") return reply.value
+      const { error } = judge(reply.reason, false)
+      if (error.code === "corrupt") return error
+      throw reply.reason // judged with the call
+    })
+  }
+
   return {
     moment: () => timer.turn,
     read: (key, args, since = timer.turn) => begin(() => reads.send(key, args), false, since),
+    readAll: (commands, since = timer.turn) => begin(() => together(commands), false, since) as Promise<unknown[]>, // what it resolves to
     nodes: (since = timer.turn) => begin(() => reads.primaries(), false, since) as Promise<readonly RedisNode[]>, // what it resolves to
     ask: (node, args, since = timer.turn) => begin(() => node.send(args), false, since),
     script: (script, key, args, since = timer.turn) => begin(evaluate(script, key, args), script.use === "once", since),

@@ -122,6 +122,37 @@ describe("a listing by prefix", () => {
     await server.command("FLUSHALL")
   })
 
+  it("takes a key that has just gone for gone, and not for damaged", async () => {
+    const reports: string[] = []
+    const url = `${server.url}?prefix=gone`
+    const store = await redisStore(url, { report: ({ kind }) => void reports.push(kind) })
+    stores.push(store)
+    await fill(store, "k", 20)
+    await store.set("left", "1", { owner: "ann" })
+    await server.command("DEL", "gone:entry:left") // as Redis does by itself when the end has come
+    reports.length = 0
+    for (const values of [false, true]) {
+      expect(await store.list({ owner: "ann", values })).toEqual({ entries: [], cursor: null })
+    }
+    expect(reports).toEqual([])
+    await server.command("SET", "gone:entry:left", "rubbish")
+    expect((await store.list({ owner: "ann", values: false })).entries).toEqual([])
+    expect(reports).toEqual(["damaged"])
+    await server.command("FLUSHALL")
+  })
+
+  it("is one call among those that may be under way, however many entries a page has", async () => {
+    const store = await redisStore(`${server.url}?prefix=few&maxQueued=3`, { report: () => {} })
+    stores.push(store)
+    for (let at = 0; at < 40; at++) await store.set(`k${at}`, "1", { owner: "ann" })
+    await server.command("DEL", "few:entry:k7")
+    await server.command("RPUSH", "few:entry:k7", "another kind")
+    for (const query of [{ limit: 1_000 }, { owner: "ann" }, { owner: "ann", values: false }]) {
+      expect((await store.list(query)).entries).toHaveLength(39)
+    }
+    await server.command("FLUSHALL")
+  })
+
   it("refuses cursors that are none of its own", async () => {
     const store = await open("cursors")
     await fill(store, "k", 200)
@@ -141,6 +172,7 @@ describe("a listing by prefix", () => {
         [[], 1, "", "0", []],
         [[], "", "", "-1", []],
         [[], "", "", "0 MATCH *", []],
+        [[], "0", "", "18446744073709551616", []],
         [[], "", "", "0", ["other"]],
         [[], "", "", "0", ["k\n"]],
         [[], "", "", "0", [7]],

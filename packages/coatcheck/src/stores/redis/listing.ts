@@ -15,7 +15,6 @@ import { CoatcheckError } from "../../errors.ts"
 import type { Calls } from "./calls.ts"
 import type { RedisNode } from "./connection.ts"
 import type { Member, Owners } from "./owners.ts"
-import { HEAD_BYTES } from "./record.ts"
 
 /** SCANs for one page: it may be short or empty then, and has a cursor. */
 const SCANS_A_PAGE = 10
@@ -45,8 +44,8 @@ export interface ListingSettings {
   readonly owners: Owners
   /** What stands before every key, literally. */
   readonly space: string
-  /** What a command that reads a record gives. */
-  read(key: string, command: readonly string[], now: number, since: number): Promise<Entry | null>
+  /** Records in the order of their keys, without their values if those are not wanted; null for each that is not there. */
+  readAll(keys: readonly string[], values: boolean, now: number, since: number): Promise<readonly (Entry | null)[]>
   /** Work that nobody waits for. */
   background(work: Promise<unknown>): void
 }
@@ -61,7 +60,7 @@ export interface Listing {
 
 /** Pages and counts; see the head of the file. */
 export function listingOn(settings: ListingSettings): Listing {
-  const { calls, owners, space, read, background } = settings
+  const { calls, owners, space, readAll, background } = settings
 
   function page(query: CheckedQuery, now: number): Promise<Page> {
     return query.owner === null ? pageOfAll(query, now) : pageOfOwner(query, query.owner, now)
@@ -151,18 +150,6 @@ export function listingOn(settings: ListingSettings): Listing {
     }
   }
 
-  /** In the order of the keys; null for those that are not there. */
-  function readAll(keys: readonly string[], values: boolean, now: number, since: number): Promise<(Entry | null)[]> {
-    return Promise.all(
-      keys.map(async (key) => {
-        const name = space + key
-        const command = values ? ["GET", name] : ["GETRANGE", name, "0", String(HEAD_BYTES - 1)]
-        const entry = await read(key, command, now, since)
-        return entry === null || values ? entry : { ...entry, value: "" }
-      }),
-    )
-  }
-
   async function count({ prefix, owner }: CheckedQuery, now: number): Promise<number | null> {
     const since = calls.moment()
     if (owner === null) {
@@ -229,8 +216,13 @@ function readPlace(cursor: string, prefix: string): Place {
   const parts = parse(cursor)
   const [done, node, run, at, left] = parts
   if (parts.length !== 5 || !isTexts(done) || !isTexts([node, run, at]) || !isTexts(left)) throw badCursor()
-  if (!/^\d{1,20}$/.test(at as string) || !left.every((key) => key.startsWith(prefix) && isKey(key))) throw badCursor()
+  if (!isPlace(at as string) || !left.every((key) => key.startsWith(prefix) && isKey(key))) throw badCursor()
   return { done, node: node as string, run: run as string, at: at as string, left } // looked at above
+}
+
+/** Whether SCAN takes it: a whole number of 64 bits. */
+function isPlace(at: string): boolean {
+  return /^\d{1,20}$/.test(at) && BigInt(at) < 2n ** 64n
 }
 
 function readMember(cursor: string | null): Member | null {

@@ -21,7 +21,7 @@ import { callsTo, type Ways } from "./calls.ts"
 import { unknown } from "./errors.ts"
 import { listingOn } from "./listing.ts"
 import { ownersOn } from "./owners.ts"
-import { liveEntry, packEnd, packOwner } from "./record.ts"
+import { HEAD_BYTES, liveEntry, packEnd, packOwner } from "./record.ts"
 import { deleteScript, setScript, touchScript } from "./scripts.ts"
 
 /** `info.name` of the store. */
@@ -50,15 +50,22 @@ export function storeOn(ways: Ways, settings: RedisSettings): Store {
   const calls = callsTo(ways, coarseTimer(clock, deadline), maxQueued)
   const space = `${prefix}:entry:`
   const owners = ownersOn(calls, (owner) => `${prefix}:owner:${owner}`)
-  const listing = listingOn({ calls, owners, space, read, background })
+  const listing = listingOn({ calls, owners, space, readAll, background })
   const grace = String(settings.grace)
   const told = new Map<string, number>() // what was told, and until when not to tell it again
 
   // The verbs
 
-  function get(key: string): Promise<Entry | null> {
+  async function get(key: string): Promise<Entry | null> {
+    const now = clock.now()
     const name = space + key
-    return read(key, ["GET", name], clock.now(), calls.moment())
+    try {
+      return liveEntry(key, await calls.read(name, ["GET", name]), now, tellDamaged)
+    } catch (error) {
+      if (!isOfAnotherKind(error)) throw error
+      tellDamaged(key)
+      return null
+    }
   }
 
   async function set(key: string, value: string, options: SetOptions): Promise<Outcome> {
@@ -104,14 +111,26 @@ export function storeOn(ways: Ways, settings: RedisSettings): Store {
 
   // Their parts
 
-  async function read(key: string, command: readonly string[], now: number, since: number): Promise<Entry | null> {
-    try {
-      return liveEntry(key, await calls.read(space + key, command, since), now, tellDamaged)
-    } catch (error) {
-      if (!(error instanceof CoatcheckError && error.code === "corrupt")) throw error
-      tellDamaged(key)
-      return null
-    }
+  async function readAll(
+    keys: readonly string[],
+    values: boolean,
+    now: number,
+    since: number,
+  ): Promise<(Entry | null)[]> {
+    const command = (name: string): string[] =>
+      values ? ["GET", name] : ["GETRANGE", name, "0", String(HEAD_BYTES - 1)]
+    const names = keys.map((key) => space + key)
+    const replies = await calls.readAll(
+      names.map((name) => [name, command(name)]),
+      since,
+    )
+    return keys.map((key, at) => {
+      const reply = replies[at]
+      if (isOfAnotherKind(reply)) tellDamaged(key)
+      // A part of nothing is an empty text.
+      const entry = reply === "" && !values ? null : liveEntry(key, reply, now, tellDamaged)
+      return entry === null || values ? entry : { ...entry, value: "" }
+    })
   }
 
   /** Puts a key that has not ended into its owner's set, and looks at those who have been there too long. undefined: its end is not known yet. */
@@ -169,7 +188,7 @@ export function storeOn(ways: Ways, settings: RedisSettings): Store {
   const { reads } = ways
   return checkedStore(
     {
-      info: { name: REDIS, ordered: false, shared: true, durable: true, atomic: true },
+      info: { name: REDIS, ordered: false, shared: true, durable: true, atomic: true, deadline },
       get,
       set,
       touch,
@@ -184,6 +203,11 @@ export function storeOn(ways: Ways, settings: RedisSettings): Store {
     },
     maxValueBytes,
   )
+}
+
+/** Whether it is the error that says that no text stands under a key. */
+function isOfAnotherKind(error: unknown): boolean {
+  return error instanceof CoatcheckError && error.code === "corrupt"
 }
 
 function conditionOf({ if: condition }: SetOptions): string {
