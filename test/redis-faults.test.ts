@@ -114,7 +114,7 @@ describe("F-RED-3: a server that is still loading", () => {
       return /loading/.test(String(error))
     })
     await server.command("CONFIG", "SET", "key-load-delay", "0")
-    expect(error).toMatchObject({ code: "unavailable", message: /loading its data/ })
+    expect(error).toMatchObject({ code: "unavailable", message: expect.stringMatching(/loading its data/) })
     await until("it has loaded", () => store.get("there"))
     expect(await store.get("there")).toMatchObject({ value: "1" })
   })
