@@ -172,11 +172,14 @@ describe("bodies that never end", () => {
     const { port, child } = await serving("memory:")
     const peakKiB = (): number => Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1])
     const ask = client(port, 1)
-    // What a body at the limit costs is not what is looked for.
-    for (let index = 0; index < 16; index++) await ask("POST", "/", JSON.stringify({ key: "x".repeat(1_000_000) }))
-    const before = peakKiB()
     const framings = ["Content-Length: 10000000000", "Transfer-Encoding: chunked"]
-    const answers = await Promise.all(framings.flatMap((framing) => [endless(port, framing), endless(port, framing)]))
+    const round = () => Promise.all(framings.flatMap((framing) => [endless(port, framing), endless(port, framing)]))
+    // What bodies at the limit cost, and how much room the collector takes for a first round of endless ones, is not what is looked
+    // for: more of them must not cost more.
+    for (let index = 0; index < 16; index++) await ask("POST", "/", JSON.stringify({ key: "x".repeat(1_000_000) }))
+    const answers = [...(await round()), ...(await round())]
+    const before = peakKiB()
+    for (let index = 0; index < 4; index++) answers.push(...(await round()))
     for (const text of answers) {
       expect(text).toMatch(/^HTTP\/1\.1 413 [^]*\r\nContent-Type: application\/problem\+json\r\n[^]*"status":413/)
     }
