@@ -222,11 +222,12 @@ export function createLanes({ store, clock, random, deadline }: LaneSettings): L
       expiresAt: end === undefined ? (current?.expiresAt ?? null) : end,
       owner: current?.owner ?? null,
     }
+    const madeAt = clock.now()
     try {
       const outcome = await store.set(key, value, options)
       return outcome.ok ? { landed } : { stands: outcome.current }
     } catch (error) {
-      return settle<Attempt>(store, key, error, sendAgain, judge)
+      return settle<Attempt>({ store, key, clock, madeAt, error }, sendAgain, judge)
     }
 
     // When it was sent before and is refused now, it may have landed in between, under what others wrote since.

@@ -56,7 +56,8 @@ export function createMarks(store: Store, clock: Clock, absolute: number): Marks
         if (found?.version === version) return { result: { ok: true, version } }
         return found?.version === before?.version ? "again" : { result: { ok: false, current: found } }
       }
-      const outcome = await send().catch((error: unknown) => settle(store, key, error, send, judge))
+      const madeAt = clock.now()
+      const outcome = await send().catch((error: unknown) => settle({ store, key, clock, madeAt, error }, send, judge))
       if (outcome.ok) return
       stands = outcome.current
     }

@@ -1,8 +1,10 @@
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, vi } from "vitest"
 import { rejection } from "../../../../test/support/sessions.ts"
 import { CoatcheckError } from "../errors.ts"
 import { memoryStore } from "../stores/memory.ts"
+import { fakeClock } from "../testing/fake-clock.ts"
 import { faultyStore } from "../testing/faulty-store.ts"
+import { systemClock } from "./clock.ts"
 import { settle, type Verdict } from "./settle.ts"
 import type { Entry } from "./store.ts"
 
@@ -28,10 +30,13 @@ function calling(...outcomes: (string | CoatcheckError)[]): {
         if (typeof outcome === "string") return outcome
         throw outcome
       }
-      return call(null).catch((error: unknown) => settle(faulty.store, "key", error, call, judge))
+      const failed = { store: faulty.store, key: "key", clock: systemClock, madeAt: 0 }
+      return call(null).catch((error: unknown) => settle({ ...failed, error }, call, judge))
     },
   }
 }
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 const mustNotJudge = (): Verdict<string> => {
   throw new Error("there was nothing to judge")
@@ -101,5 +106,55 @@ describe("REL-04: a call without an answer", () => {
     const { run, given } = calling(...errors)
     expect(await rejection(run(() => "again"))).toBe(errors[2])
     expect(given).toHaveLength(3)
+  })
+})
+
+/** A call that took so long, over a store with a deadline of a second that holds back every look. */
+async function frozen(tookMs: number) {
+  const clock = fakeClock()
+  const faulty = faultyStore(memoryStore({ clock }))
+  const store = { ...faulty.store, info: { ...faulty.store.info, deadline: 1_000 } }
+  faulty.inject("held-request", { verb: "get" })
+  const madeAt = clock.now()
+  clock.advance(tookMs)
+  const first = unanswered()
+  const again = vi.fn<() => Promise<string>>(async () => "sent again")
+  const ended = vi.fn<(how: unknown) => void>()
+  settle({ store, key: "key", clock, madeAt, error: first }, again, () => "again").then(ended, ended)
+  await faulty.whenHeld()
+  return { clock, faulty, first, again, ended }
+}
+
+describe("REL-03: the time for all this", () => {
+  it.each([
+    ["soon", 10, 1_240],
+    ["at the deadline", 1_000, 250],
+    ["long after it, or the clock was put forward", 100_000, 250],
+    ["before it was made, because the clock was put back", -100_000, 1_250],
+  ])("after a call that failed %s", async (_when, tookMs, leftMs) => {
+    const { clock, first, ended } = await frozen(tookMs)
+    clock.advance(leftMs - 1)
+    await turn()
+    expect(ended).not.toHaveBeenCalled()
+    clock.advance(1)
+    await turn()
+    expect(ended).toHaveBeenCalledExactlyOnceWith(first)
+  })
+
+  it("nothing is sent when it is over, whatever a late look says", async () => {
+    const { clock, faulty, again, ended } = await frozen(1_000)
+    clock.advance(250)
+    await faulty.release()
+    await turn()
+    expect([again.mock.calls.length, ended.mock.calls.length]).toEqual([0, 1])
+  })
+
+  it("a look that answers in it counts, though the deadline is over", async () => {
+    const { clock, faulty, again, ended } = await frozen(1_000)
+    clock.advance(249)
+    await faulty.release()
+    await turn()
+    expect(again).toHaveBeenCalledOnce()
+    expect(ended).toHaveBeenCalledExactlyOnceWith("sent again")
   })
 })

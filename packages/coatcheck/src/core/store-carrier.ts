@@ -83,7 +83,8 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
       const judge = (stands: Entry | null): Verdict<boolean> =>
         stands || attempt < CREATE_ATTEMPTS ? { result: stands?.version === version } : "unknown"
       const send = async () => (await store.set(key, value, options)).ok
-      const inserted = await send().catch((error: unknown) => settle(store, key, error, send, judge))
+      const madeAt = clock.now()
+      const inserted = await send().catch((error: unknown) => settle({ store, key, clock, madeAt, error }, send, judge))
       if (inserted) return { cookie: id, entry }
     }
     throw new CoatcheckError(
@@ -160,7 +161,10 @@ export function storeCarrier(settings: StoreCarrierSettings): Carrier {
       if (!stands) return whenAbsent()
       return stands.version === entry.version ? "again" : { result: { ok: false, current: stands } }
     }
-    return send().catch((error: unknown) => settle(store, entry.key, error, sendAgain, judge))
+    const madeAt = clock.now()
+    return send().catch((error: unknown) => {
+      return settle({ store, key: entry.key, clock, madeAt, error }, sendAgain, judge)
+    })
   }
 
   /** Removes a record that nobody has the id of. If that fails it runs out by itself. */

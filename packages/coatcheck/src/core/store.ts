@@ -105,6 +105,8 @@ export interface StoreInfo {
   readonly durable: boolean
   /** Conditions are decided in the store. false only for services that know none: updates can be lost there. */
   readonly atomic: boolean
+  /** ms after which a call of one key has ended, where the store waits for others: looking after an unknown outcome takes a quarter more. */
+  readonly deadline?: number
 }
 
 /** The contract; the rules above hold for every verb. */

@@ -82,13 +82,13 @@ export function httpStore(url: string, options: HttpStoreOptions = {}): Store {
 }
 
 function strictStore(address: HttpAddress, settings: HttpSettings, report: Report): Store {
-  const { clock, maxValueBytes, inFlight, maxQueued } = settings
+  const { clock, deadline, maxValueBytes, inFlight, maxQueued } = settings
   const where = address.origin
   const client = httpClient(address)
-  const timer = coarseTimer(clock, settings.deadline)
+  const timer = coarseTimer(clock, deadline)
   const operations = batches(client, where, timer, { inFlight, maxQueued }, clock, maxValueBytes)
   const listings = requests(client, where, timer, { inFlight: LISTINGS, maxQueued })
-  const events = eventChannel(address, settings.deadline, report)
+  const events = eventChannel(address, deadline, report)
 
   async function list({ prefix, owner, cursor, limit, values }: CheckedQuery): Promise<Page> {
     const sentAt = clock.now()
@@ -116,7 +116,7 @@ function strictStore(address: HttpAddress, settings: HttpSettings, report: Repor
 
   const verbs: StoreVerbs = {
     // What the engine behind the service can do is not known here: the order of its listings is not promised.
-    info: { name: NAME, ordered: false, shared: true, durable: true, atomic: true },
+    info: { name: NAME, ordered: false, shared: true, durable: true, atomic: true, deadline },
     get: (key, fresh) => operations.call(fresh ? { op: "get", key, fresh } : { op: "get", key }, readGet(key)),
     set(key, value, options) {
       // It goes into a batch as it is, among the operations of others: what is no JSON could be read as one of them.
