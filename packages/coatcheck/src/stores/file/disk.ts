@@ -21,8 +21,12 @@ const CHUNK = 65_536
 const chunk = Buffer.alloc(CHUNK)
 const nothing = Buffer.alloc(0)
 
-/** The bytes of a file; null: nothing is there. Empty for what is no plain file, or has more than `most` bytes. */
-export function readWhole(path: string, most: number): Buffer | null {
+/**
+ * The bytes of a file; null: nothing is there. Empty for what is no plain file, or has more than `most` bytes.
+ *
+ * @param onOpen is given the open file before it is read.
+ */
+export function readWhole(path: string, most: number, onOpen?: (fd: number) => void): Buffer | null {
   let fd: number
   try {
     fd = fs.openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
@@ -32,6 +36,7 @@ export function readWhole(path: string, most: number): Buffer | null {
     throw error
   }
   try {
+    onOpen?.(fd)
     const parts: Buffer[] = []
     for (let length = 0; ; ) {
       const read = fs.readSync(fd, chunk, 0, CHUNK, length)
@@ -48,11 +53,16 @@ export function readWhole(path: string, most: number): Buffer | null {
   }
 }
 
-/** Writes a new file, mode 600, and syncs it. When that fails the file is taken away again, if it can be. */
-export async function writeNew(path: string, bytes: Buffer): Promise<void> {
+/**
+ * Writes a new file, mode 600, and syncs it. When that fails the file is taken away again, if it can be.
+ *
+ * @param content its bytes, or what makes them once the file is open.
+ */
+export async function writeNew(path: string, content: Buffer | ((fd: number) => Buffer)): Promise<void> {
   const fd = fs.openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
   try {
     try {
+      const bytes = typeof content === "function" ? content(fd) : content
       for (let at = 0; at < bytes.length; ) at += fs.writeSync(fd, bytes, at, bytes.length - at, at)
       await fsync(fd)
     } finally {
@@ -62,6 +72,11 @@ export async function writeNew(path: string, bytes: Buffer): Promise<void> {
     discard(path)
     throw error
   }
+}
+
+/** The number by which the file system knows an open file: a link has the same one, a copy another. */
+export function inodeOf(fd: number): string {
+  return String(fs.fstatSync(fd, { bigint: true }).ino)
 }
 
 /** Makes what was put into a folder stay there. */

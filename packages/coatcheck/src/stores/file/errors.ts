@@ -49,6 +49,8 @@ function meaning(errno: string): { code: "full" | "denied" | "unavailable"; advi
         code: "unavailable",
         advice: "too many files are open; raise the limit (ulimit -n), nothing was changed",
       }
+    case "EROFS":
+      return { code: "unavailable", advice: "the disk is read-only; nothing was changed" }
     case "ENOENT":
     case "ENOTDIR":
       return { code: "unavailable", advice: "its folder is gone; bring it back, nothing was changed" }

@@ -34,8 +34,8 @@ export interface Folder {
   forget(path: string): void
   /** The names in one of the 256 folders of a part, from 0, in order. */
   names(part: "records" | "owners", shard: number): string[]
-  /** Rejects with `unavailable` when the whole folder is gone: nothing can be said of a record then. */
-  stillThere(): void
+  /** Throws `unavailable` when the whole folder is gone: that nothing was found in it says nothing then. */
+  stillThere(part: "records" | "owners"): void
 }
 
 /** How many folders a part has at most. */
@@ -105,8 +105,8 @@ function folderAt(root: string): Folder {
       const folder = shardOf(part, shard.toString(16).padStart(2, "0"))
       return isThere(folder) ? namesIn(folder) : []
     },
-    stillThere() {
-      if (fs.existsSync(join(root, "records"))) return
+    stillThere(part) {
+      if (fs.existsSync(join(root, part))) return
       throw new CoatcheckError("unavailable", "The file store's folder is gone; bring it back, or open the store again")
     },
   }

@@ -66,18 +66,24 @@ export function listing(folder: Folder, owners: Owners, read: (name: string) => 
         entries.push(values ? entry : { ...entry, value: "" })
       }
     }
+    folder.stillThere(owner === null ? "records" : "owners")
     return { entries, cursor: null }
   }
 
   function count({ prefix, owner }: CheckedQuery): number | null {
     if (prefix !== "") return null
-    if (owner !== null) return owners.recordsOf(owner).length
+    if (owner !== null) {
+      const { length } = owners.recordsOf(owner)
+      folder.stillThere("owners")
+      return length
+    }
     let found = 0
     for (let shard = 0; shard < SHARDS; shard++) {
       found += folder.names("records", shard).length
       // The hashes of any keys are spread evenly, so the folders that were counted speak for the others.
       if (found > COUNTED) return Math.round((found * SHARDS) / (shard + 1))
     }
+    folder.stillThere("records")
     return found
   }
 

@@ -155,7 +155,9 @@ describe("a lock", () => {
       const [folder, work] = process.argv.slice(1), id = "abcdefghijklmnop"
       createServer().listen(work + "/" + id + ".socket", () => {
         const boot = fs.readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim()
-        const holder = { id, pid: process.pid, start: "1", boot, space: fs.readlinkSync("/proc/self/ns/pid") }
+        fs.writeFileSync(work + "/" + id, "")
+        const inode = String(fs.statSync(work + "/" + id).ino)
+        const holder = { id, pid: process.pid, start: "1", boot, space: fs.readlinkSync("/proc/self/ns/pid"), inode }
         fs.writeFileSync(work + "/" + id, JSON.stringify(holder))
         fs.linkSync(work + "/" + id, folder + "/k")
         console.log(process.pid)
@@ -192,6 +194,22 @@ describe("a lock", () => {
       locks.giveBack("k")
     },
   )
+
+  it("of a living process is nobody's in a copy of the folder", async () => {
+    const { pid, start } = await stranger()
+    const { file } = await presence({ pid, start })
+    fs.linkSync(file, lock("k"))
+    const original = join(root, `${made}`)
+    for (const how of ["-r", "-a"]) {
+      const copy = join(root, `${made}copy${how}`)
+      expect(spawnSync("cp", [how, original, copy]).status).toBe(0)
+      const locks = locksIn(join(copy, "locks"), join(copy, "work"))
+      cleanups.push(() => locks.end())
+      expect(await locks.take("k", soon())).toBe(true)
+      locks.giveBack("k")
+    }
+    expect(await open().take("k", soon())).toBe(false)
+  })
 
   it("that a store could not remove is its own to take again", async () => {
     const locks = open()

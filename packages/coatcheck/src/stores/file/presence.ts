@@ -9,13 +9,16 @@
 // - Another namespace (a container beside this one, or this one's last life): ids mean nothing. Each presence therefore listens on
 //   a socket, which the kernel closes with the process's last thread; refused means gone.
 // Where nothing can be found out a process counts as living.
+//
+// A presence names its own inode too. In a copy of the folder, made while somebody held a lock, the locks name processes that live and know
+// nothing of the copy; but they are other files, so they are nobody's there.
 
 import * as fs from "node:fs"
 import { connect, createServer, type Server } from "node:net"
 import { join } from "node:path"
 import { once } from "node:events"
 import { randomText } from "../../core/crypto.ts"
-import { discard, readWhole, writeNew } from "./disk.ts"
+import { discard, inodeOf, readWhole, writeNew } from "./disk.ts"
 import { errno } from "./errors.ts"
 
 /** A process that has, or had, the folder open, as its file names it. */
@@ -29,6 +32,8 @@ export interface Holder {
   readonly boot: string
   /** The process id namespace. "": this system has none. */
   readonly space: string
+  /** Of the file itself, which every lock is a link to. */
+  readonly inode: string
 }
 
 /** This store's own presence. */
@@ -51,9 +56,13 @@ const SOCKET_PATH_BYTES = 100
 
 /** Makes this store known in the folder `work`. */
 export async function present(work: string): Promise<Presence> {
-  const holder = { id: randomText(12), pid: process.pid, start: statOf("self")?.start ?? "", ...surroundings() }
+  const start = statOf("self")?.start ?? ""
+  const holder = { id: randomText(12), pid: process.pid, start, ...surroundings(), inode: "" }
   const file = join(work, holder.id)
-  await writeNew(file, Buffer.from(`${JSON.stringify(holder)}\n`))
+  await writeNew(file, (fd) => {
+    holder.inode = inodeOf(fd)
+    return Buffer.from(`${JSON.stringify(holder)}\n`)
+  })
   const server = await listen(work, holder.id)
   return {
     holder,
@@ -69,13 +78,14 @@ export async function present(work: string): Promise<Presence> {
 
 /** Who a holder's file, or a link to it, names. null: the file is not there. "nobody": no living process has such a file. */
 export function readHolder(path: string): Holder | "nobody" | null {
-  const bytes = readWhole(path, HOLDER_BYTES)
+  let own = ""
+  const bytes = readWhole(path, HOLDER_BYTES, (fd) => (own = inodeOf(fd)))
   if (bytes === null) return null
   try {
-    const { id, pid, start, boot, space } = JSON.parse(bytes.toString()) as Holder // checked in the next line
+    const { id, pid, start, boot, space, inode } = JSON.parse(bytes.toString()) as Holder // checked in the next line
     const isWhole = [id, start, boot, space].every((text) => typeof text === "string") && Number.isSafeInteger(pid)
-    return isWhole && id.length === ID_LENGTH && /^[\w-]+$/.test(id) && pid > 0
-      ? { id, pid, start, boot, space }
+    return isWhole && id.length === ID_LENGTH && /^[\w-]+$/.test(id) && pid > 0 && inode === own
+      ? { id, pid, start, boot, space, inode }
       : "nobody"
   } catch {
     return "nobody"

@@ -196,6 +196,7 @@ describe("when the disk fails", () => {
     ["sync file", "ENOSPC", "full"],
     ["rename", "ENOSPC", "full"],
     ["rename", "EACCES", "denied"],
+    ["link", "EROFS", "unavailable"],
   ]
   it.each(definite)("F-EIO-1: %s fails with %s: nothing has happened", async (kind, errno, code) => {
     const store = await open()
@@ -319,6 +320,10 @@ describe("when the disk fails", () => {
     await expect(store.get("k")).rejects.toMatchObject({ code: "unavailable" })
     await expect(store.set("k", "1")).rejects.toMatchObject({ code: "unavailable" })
     await expect(store.delete("k")).rejects.toMatchObject({ code: "unavailable" })
+    for (const query of [{}, { owner: "alice" }]) {
+      await expect(store.list(query)).rejects.toMatchObject({ code: "unavailable" })
+      await expect(store.count?.(query)).rejects.toMatchObject({ code: "unavailable" })
+    }
   })
 })
 

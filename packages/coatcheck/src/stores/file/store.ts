@@ -151,7 +151,7 @@ export async function storeIn(folder: Folder, settings: FileSettings): Promise<S
     const path = folder.find("records", name)
     const bytes = path === null ? null : readWhole(path, longest)
     if (bytes === null) {
-      folder.stillThere()
+      folder.stillThere("records")
       return { entry: null, isThere: false }
     }
     const entry = unpackRecord(name, bytes)
