@@ -19,12 +19,16 @@ interface Issued {
   readonly owner: string | null
   /** Its end was acknowledged. */
   isDead: boolean
+  /** Nobody tried to end it, so it lives. */
+  isSafe: boolean
+  /** What it has in common with all ids that it had, or will have, since somebody signed in. */
+  readonly life: { isOver: boolean }
 }
 
 const owner = "alice"
 const faults: Fault[] = ["refused", "lost-request", "lost-reply", "late", "held-request", "held-reply"]
 const expected = ["unknown-outcome", "unavailable", "ended", "conflict"]
-const totals = { runs: 0, struck: 0, signedIn: 0, signedOut: 0, revoked: 0, refused: 0 }
+const totals = { runs: 0, struck: 0, signedIn: 0, signedOut: 0, revoked: 0, spared: 0, renewed: 0, refused: 0 }
 
 async function attempt(work: () => Promise<unknown>): Promise<boolean> {
   try {
@@ -58,12 +62,16 @@ async function run(seed: number): Promise<void> {
 
   const first = browser(judge)
   await first.visit((session) => void (session.data.count = 0))
-  issued.push({ cookie: first.cookie!, owner: null, isDead: false })
+  issued.push({ cookie: first.cookie!, owner: null, isDead: false, isSafe: true, life: { isOver: false } })
+  // Counts the revocations that have begun or ended, so that a sign-in knows whether one overlapped. One that failed may still arrive.
+  let revocations = 0
+  let underWay = 0
+  let mayArrive = false
 
   async function slowRequest(): Promise<void> {
     await turns(40)
     const from = pick(issued)
-    const mustBeDead = from.isDead
+    const mustBeDead = from.isDead || from.life.isOver
     const { exchange, end } = request({ cookie: from.cookie })
     await attempt(async () => {
       const session = await pick(processes).sessions.open(exchange)
@@ -82,7 +90,9 @@ async function run(seed: number): Promise<void> {
     await turns(60)
     const from = pick(issued)
     const { exchange, end } = request({ cookie: from.cookie })
+    const before = revocations
     let isIn = false
+    from.isSafe = false
     await attempt(async () => {
       const session = await pick(processes).sessions.open(exchange)
       isIn = await attempt(() => session.signIn(owner))
@@ -93,8 +103,28 @@ async function run(seed: number): Promise<void> {
       const field = await end()
       if (field === null || field.includes("Max-Age=0")) return
       expect(isIn, "a sign-in that failed gave out a cookie").toBe(true)
-      issued.push({ cookie: field.split(";")[0]!, owner, isDead: false })
+      const isSafe = before === revocations && underWay === 0
+      issued.push({ cookie: field.split(";")[0]!, owner, isDead: false, isSafe, life: { isOver: false } })
       totals.signedIn++
+    })
+  }
+
+  async function renew(): Promise<void> {
+    await turns(60)
+    const from = pick(issued)
+    const { exchange, end } = request({ cookie: from.cookie })
+    const before = revocations
+    from.isSafe = false
+    await attempt(async () => {
+      const session = await pick(processes).sessions.open(exchange)
+      const hasNew = !session.isNew && (await attempt(() => session.regenerate()))
+      if (hasNew) from.isDead = true
+      const field = await end()
+      if (field === null) return
+      expect(hasNew, "a new id that failed was given out").toBe(true)
+      const isSafe = before === revocations && underWay === 0
+      issued.push({ cookie: field.split(";")[0]!, owner: from.owner, isDead: false, isSafe, life: from.life })
+      totals.renewed++
     })
   }
 
@@ -104,6 +134,7 @@ async function run(seed: number): Promise<void> {
     const { exchange, end } = request({ cookie: from.cookie })
     await attempt(async () => {
       const session = await pick(processes).sessions.open(exchange)
+      from.isSafe = false
       if (session.isNew || !(await attempt(() => session.signOut()))) return
       from.isDead = true
       await end()
@@ -113,9 +144,39 @@ async function run(seed: number): Promise<void> {
 
   async function revoke(): Promise<void> {
     await turns(60)
-    const before = issued.filter((one) => one.owner === owner)
-    if (!(await attempt(() => pick(processes).sessions.revoke({ owner })))) return
-    for (const one of before) one.isDead = true
+    const { sessions } = pick(processes)
+    await counted(() => sessions.revoke({ owner }), null)
+  }
+
+  /** In a request of the one that stays, which then goes on. */
+  async function revokeOthers(): Promise<void> {
+    await turns(60)
+    const spared = pick(issued)
+    const { exchange, end } = request({ cookie: spared.cookie })
+    await attempt(async () => {
+      const { sessions } = pick(processes)
+      const session = await sessions.open(exchange)
+      if (session.owner !== owner) return
+      await counted(() => sessions.revoke({ owner, except: session.handle! }), spared)
+      totals.spared++
+      if (chance() < 0.5) session.data.count = (session.data.count ?? 0) + 1
+      expect(await end(), "S16: who stays was given another cookie").toBe(null)
+    })
+  }
+
+  async function counted(work: () => Promise<number>, spared: Issued | null): Promise<void> {
+    const ends = issued.filter((one) => one.owner === owner && one !== spared)
+    for (const one of ends) one.isSafe = false
+    revocations++
+    underWay++
+    const isDone = await attempt(work)
+    underWay--
+    revocations++
+    if (!isDone) {
+      mayArrive = true
+      return
+    }
+    for (const { life } of ends) if (life !== spared?.life) life.isOver = true
     totals.revoked++
   }
 
@@ -128,7 +189,7 @@ async function run(seed: number): Promise<void> {
     }
   })()
   for (let wave = 0; wave < 3; wave++) {
-    const kinds = [slowRequest, slowRequest, slowRequest, signIn, signIn, signOut, revoke]
+    const kinds = [slowRequest, slowRequest, slowRequest, signIn, signIn, signOut, renew, revoke, revokeOthers]
     await Promise.all(Array.from({ length: 3 + Math.floor(chance() * 5) }, () => pick(kinds)()))
     if (chance() < 0.3) clock.advance(4 * 60_000) // touches come due
   }
@@ -139,9 +200,10 @@ async function run(seed: number): Promise<void> {
     await faulty.release()
     totals.struck += faulty.struck
   }
-  for (const { cookie, owner: whose, isDead } of issued) {
+  for (const { cookie, owner: whose, isDead, isSafe, life } of issued) {
     const [isNew, seen] = await browser(judge, { cookie }).visit((session) => [session.isNew, session.owner] as const)
-    if (isDead) expect(isNew, "I5, REL-11: an ended id lives").toBe(true)
+    if (isDead || life.isOver) expect(isNew, "I5, REL-11: an ended id lives").toBe(true)
+    else if (isSafe && !mayArrive) expect(isNew, "somebody was signed out whom nobody signed out").toBe(false)
     if (!isNew) expect(seen).toBe(whose)
   }
   await judge.revoke({ owner })
@@ -165,7 +227,7 @@ describe("SES-03, SES-06, S16, F-CONC-4: simulated sign-ins", () => {
     if (runs < 500) return
     // A simulation in which nothing goes wrong shows nothing.
     expect(totals.struck).toBeGreaterThan(runs)
-    for (const kind of ["signedIn", "signedOut", "revoked", "refused"] as const) {
+    for (const kind of ["signedIn", "signedOut", "revoked", "spared", "renewed", "refused"] as const) {
       expect(totals[kind], kind).toBeGreaterThan(runs / 20)
     }
   })
