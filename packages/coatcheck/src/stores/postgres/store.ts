@@ -39,16 +39,16 @@ export function storeOn(
   settings: PostgresSettings,
   end: () => Promise<void>,
 ): Store {
-  const { clock, report, notify, prepare } = settings
+  const { clock, report, deadline, notify, prepare } = settings
   const sql = statements(names, notify ? channel : null, prepare)
   const lists = listing(names, prepare)
-  const calls = lane(pool, coarseTimer(clock, settings.deadline), settings, sql.get)
+  const calls = lane(pool, coarseTimer(clock, deadline), settings, sql.get)
   const sweeping = sweeps(
     clock,
     async (now, most) => (await calls.ask(sql.sweep(now, most), true)).length,
     (cause) => background("A sweep of expired entries failed; it will be tried again", cause),
   )
-  const watching = watches(pool, channel, settings.deadline, (cause) =>
+  const watching = watches(pool, channel, deadline, (cause) =>
     background("The connection that hears of changes was lost; a new one will be made", cause),
   )
 
@@ -125,7 +125,7 @@ export function storeOn(
   }
 
   const verbs: StoreVerbs = {
-    info: { name: POSTGRES, ordered: true, shared: true, durable: true, atomic: true },
+    info: { name: POSTGRES, ordered: true, shared: true, durable: true, atomic: true, deadline },
     get,
     set,
     touch,
