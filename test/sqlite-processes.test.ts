@@ -1,14 +1,12 @@
 // Several processes on one SQLite file, real ones: what one writes the others see, conditions hold between them, and a process that
 // is killed takes nothing with it that was acknowledged.
 
-import { type ChildProcess, fork } from "node:child_process"
-import { once } from "node:events"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { openStore } from "coatcheck/open"
 import { afterEach, describe, expect, it } from "vitest"
-import { root, sourceFlags } from "./support/processes.ts"
+import { startStoreWorker, type StoreWorker, type WorkerOptions } from "./support/store-process.ts"
 import type { StoreCommand } from "./support/store-worker.ts"
 
 const cleanups: (() => Promise<unknown>)[] = []
@@ -22,56 +20,11 @@ async function newFile(): Promise<string> {
   return `sqlite:${join(folder, "store.db")}?deadline=20s`
 }
 
-interface Worker {
-  readonly child: ChildProcess
-  ask(command: StoreCommand): Promise<unknown>
-  /** Ends it without a word, and waits for its end. */
-  kill(): Promise<void>
-}
-
-/** A process that has the store open; perhaps one that can write no file longer than so many KiB. */
-async function startWorker(url: string, fileKiB?: number): Promise<Worker> {
-  const file = join(root, "test/support/store-worker.ts")
-  const limited = fileKiB && {
-    execPath: "/bin/sh",
-    execArgv: ["-c", `ulimit -f ${fileKiB * 2}; exec "$0" "$@"`, process.execPath, ...sourceFlags],
-  }
-  const child = fork(file, [url], {
-    cwd: root,
-    execArgv: [...sourceFlags],
-    stdio: ["ignore", "inherit", "inherit", "ipc"],
-    ...limited,
-  })
-  const kill = async (): Promise<void> => {
-    if (child.exitCode !== null || child.signalCode !== null) return
-    const ended = once(child, "exit")
-    child.kill("SIGKILL")
-    await ended
-  }
-  cleanups.push(kill)
-  await answer(child)
-  return {
-    child,
-    kill,
-    ask(command) {
-      const answered = answer(child)
-      child.send(command)
-      return answered
-    },
-  }
-}
-
-/** The next message; rejects when the process ends instead. */
-async function answer(child: ChildProcess): Promise<unknown> {
-  const stop = new AbortController()
-  const { signal } = stop
-  const ended = once(child, "exit", { signal }).then(([code]) => {
-    throw new Error(`The worker ended with ${String(code)}`)
-  })
-  const [message] = (await Promise.race([once(child, "message", { signal }), ended])) as [unknown] // the other one only throws
-  stop.abort()
-  ended.catch(() => {}) // stopped, so it rejects, and nobody waits for it any more
-  return message
+/** A process that has the store open, until the test is over. */
+async function startWorker(url: string, options?: WorkerOptions): Promise<StoreWorker> {
+  const worker = await startStoreWorker(url, options)
+  cleanups.push(worker.kill)
+  return worker
 }
 
 describe("two processes on one SQLite file", () => {
@@ -141,7 +94,7 @@ describe("two processes on one SQLite file", () => {
 
   it("F-FULL-3: when the file can't grow, writes fail, reads go on, the process lives, and all that was acknowledged is there", async () => {
     const url = await newFile()
-    const worker = await startWorker(url, 400)
+    const worker = await startWorker(url, { fileKiB: 400 })
     const acknowledged: number[] = []
     const code = await new Promise((resolve) => {
       worker.child.on("message", (message: number | string) => {

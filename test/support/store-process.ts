@@ -22,23 +22,30 @@ export interface WorkerOptions {
   /** One of our programs. Default: ./store-worker.ts. */
   readonly file?: string
   readonly env?: Readonly<Record<string, string>>
+  /** It can write no file that is longer. Default: no limit of ours. */
+  readonly fileKiB?: number
 }
 
 /** Starts a process that opens the store; it is ready when this resolves. */
-export async function startStoreWorker(url: string): Promise<StoreWorker> {
-  return startWorker(url)
+export async function startStoreWorker(url: string, options: WorkerOptions = {}): Promise<StoreWorker> {
+  return startWorker(url, options)
 }
 
 /** Starts one of our programs with a store's URL; it is ready when it says so. */
 export async function startWorker<Command extends object | string>(
   url: string,
-  { file = "test/support/store-worker.ts", env = {} }: WorkerOptions = {},
+  { file = "test/support/store-worker.ts", env = {}, fileKiB }: WorkerOptions = {},
 ): Promise<Worker<Command>> {
+  const limited = fileKiB !== undefined && {
+    execPath: "/bin/sh",
+    execArgv: ["-c", `ulimit -f ${fileKiB * 2}; exec "$0" "$@"`, process.execPath, ...sourceFlags],
+  }
   const child = fork(join(root, file), [url], {
     cwd: root,
     execArgv: [...sourceFlags],
     env: { ...process.env, ...env },
     stdio: ["ignore", "inherit", "inherit", "ipc"],
+    ...limited,
   })
   await answer(child)
   return {
