@@ -185,6 +185,13 @@ describe.each(drivers)("a connection by %s", (_name, driver) => {
     expect(strange).toMatchObject({ ...notSent, cause: { code: "DEPTH_ZERO_SELF_SIGNED_CERT" } })
   })
 
+  it("is never another user than the one that was named", async () => {
+    const own = await startRedis({ users: ["ann on >s3cret ~* &* +@all", "bob on nopass ~* &* +@all"] })
+    const bob = await opened(own.url.replace("//", "//bob@"), {}, driver)
+    expect(await bob.send("", ["ACL", "WHOAMI"])).toBe("bob")
+    await expect(dial(own.url, { username: "ann" }, driver)).rejects.toThrow(/^WRONGPASS/)
+  })
+
   it("never lands in another database than the one that was asked for", async () => {
     const connection = await opened(`${server.url}/3`, {}, driver)
     await connection.send("k", ["SET", "third", "1"])

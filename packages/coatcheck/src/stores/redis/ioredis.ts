@@ -173,7 +173,9 @@ function verdict(error: unknown, sent: boolean, cause: Error | null): RedisReply
 
 async function signIn(send: Link["send"], { username, password, db }: LinkOptions): Promise<void> {
   const steps: Promise<unknown>[] = []
-  if (password !== undefined) steps.push(send(["AUTH", ...(username === undefined ? [] : [username]), password]))
+  // A user that is named is never left out: without a password it is one who needs none, or is refused.
+  const user = username === undefined ? [] : [username]
+  if (user.length > 0 || password !== undefined) steps.push(send(["AUTH", ...user, password ?? ""]))
   if (db !== 0) steps.push(send(["SELECT", String(db)]))
   // For people who look at CLIENT LIST, and so that there is an answer before the link counts as made. It may be forbidden.
   const named = send(["CLIENT", "SETNAME", "coatcheck"]).catch((error: unknown) => {
