@@ -186,6 +186,16 @@ describe("a client that has lost its server", () => {
   })
 })
 
+describe("a client that several stores are made on", () => {
+  it("is listened to once", async () => {
+    const client = new Ioredis({ ...at(server), lazyConnect: true })
+    closers.push(() => client.disconnect())
+    const before = client.listenerCount("error")
+    for (let stores = 0; stores < 20; stores++) await adopt(client).connection.close()
+    expect(client.listenerCount("error")).toBe(before + 1)
+  })
+})
+
 describe("what can't be adopted", () => {
   it("is a TypeError that says what would do", async () => {
     for (const stranger of [null, {}, 7, { isOpen: true }]) {

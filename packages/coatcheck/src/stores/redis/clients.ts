@@ -54,6 +54,9 @@ export interface Adopted {
 /** What the methods above are called with; the public types leave it open, so that every version's own types fit. */
 type Send = (...args: unknown[]) => Promise<unknown>
 
+/** Clients whose errors are listened for: once for all stores on a client, and for as long as it lives. */
+const heard = new WeakSet<RedisClient>()
+
 /** Blob strings as strings, whatever the caller has set for calls of his own. */
 const asText = { typeMapping: {} }
 
@@ -74,7 +77,8 @@ export function adopt(client: RedisClient): Adopted {
     throw new TypeError('A client that reads from replicas reads the past: set scaleReads to "master"')
   }
   // An error event without a listener ends the process. What it says, the calls say too.
-  client.on?.("error", ignore)
+  if (!heard.has(client)) client.on?.("error", ignore)
+  heard.add(client)
   if ("call" in client) return adoptIoredis(client)
   return { connection: "masters" in client ? nodeRedisCluster(client) : nodeRedis(client), warnings: [] }
 }
