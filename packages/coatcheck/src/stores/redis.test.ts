@@ -98,6 +98,7 @@ describe("settings", () => {
     const secret = "hunter2"
     const wrong: [string, RedisStoreOptions, RegExp][] = [
       ["redis://localhost", { wait: -1 }, /wait must be a whole number from 0 up/],
+      ["redis://localhost?deadline=2d", {}, /deadline must be a day at most/],
       ["redis://localhost", { wait: 1.5 }, /wait/],
       ["redis://localhost", { maxValueBytes: 0 }, /maxValueBytes must be a whole number from 1 up/],
       ["redis://localhost", { maxQueued: 0 }, /maxQueued/],

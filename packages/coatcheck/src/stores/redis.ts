@@ -34,7 +34,7 @@ export interface RedisStoreOptions {
   readonly wait?: number
   /** How long Redis keeps a record beyond its end, for machines whose clocks differ. Default "400ms". */
   readonly grace?: Duration
-  /** How long a call may take, and making the connection. Default "1s". */
+  /** How long a call may take, and making the connection; a day at most. Default "1s". */
   readonly deadline?: Duration
   /** The longest value, in bytes of UTF-8. Default 1 MiB. */
   readonly maxValueBytes?: number
@@ -53,6 +53,8 @@ export interface RedisStoreOptions {
   /** Told of clocks that differ, of settings of the server that lose sessions, and of damaged records. Default: a line on stderr. */
   readonly report?: Report
 }
+
+const LONGEST_DEADLINE_MS = 86_400_000
 
 /** In the URL, as `?prefix=shop&wait=1`. */
 const parameterNames: readonly string[] = ["prefix", "wait", "grace", "deadline", "maxValueBytes", "maxQueued"]
@@ -94,7 +96,7 @@ export async function redisStore(urlOrClient: string | RedisClient, options: Red
     report,
     prefix: prefixOf(given.prefix ?? "coatcheck"),
     grace: milliseconds(given.grace ?? "400ms", "grace"),
-    deadline: milliseconds(given.deadline ?? "1s", "deadline"),
+    deadline: deadlineOf(given.deadline ?? "1s"),
     maxValueBytes: whole("maxValueBytes", given.maxValueBytes ?? limits.valueBytes, 1),
     maxQueued: whole("maxQueued", given.maxQueued ?? 10_000, 1),
   }
@@ -152,6 +154,13 @@ function parametersOf({ parameters }: RedisAddress): RedisStoreOptions {
 function prefixOf(prefix: string): string {
   if (typeof prefix === "string" && /^[\w.-]{1,64}$/.test(prefix)) return prefix
   throw new TypeError("prefix must be 1 to 64 letters, digits, dots, underscores and hyphens")
+}
+
+/** No longer than a timer can wait, by far. */
+function deadlineOf(duration: Duration): number {
+  const ms = milliseconds(duration, "deadline")
+  if (ms <= LONGEST_DEADLINE_MS) return ms
+  throw new TypeError("deadline must be a day at most")
 }
 
 function whole(name: string, value: number, least: number): number {
