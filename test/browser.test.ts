@@ -7,7 +7,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Browser, BrowserContext, Page } from "playwright-core"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { launchBrowser } from "./support/browser.ts"
+import { faintTexts, launchBrowser } from "./support/browser.ts"
 import { command, runSource, startCounter, startService } from "./support/processes.ts"
 
 const folder = mkdtempSync(join(tmpdir(), "browser-"))
@@ -142,30 +142,6 @@ describe.each(modes)("in a browser, with the data in the %s", (mode) => {
     }
   })
 })
-
-/** Runs in the page: texts whose contrast is below WCAG AA, 4.5 to 1 (3 to 1 where they are large). */
-const faintTexts = `(() => {
-  const channels = (color) => color.match(/[\\d.]+/g).map(Number)
-  const luminance = ([r, g, b]) => {
-    const [x, y, z] = [r, g, b].map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4))
-    return 0.2126 * x + 0.7152 * y + 0.0722 * z
-  }
-  const ground = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const color = channels(getComputedStyle(at).backgroundColor)
-      if (color.length === 3 || color[3] === 1) return color
-    }
-    return [255, 255, 255]
-  }
-  const texts = [...document.querySelectorAll("body *")].filter(
-    (element) => !element.closest("[aria-hidden]") && [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
-  return texts.flatMap((element) => {
-    const style = getComputedStyle(element)
-    const [a, b] = [luminance(channels(style.color)), luminance(ground(element))].sort((x, y) => y - x)
-    const ratio = (a + 0.05) / (b + 0.05)
-    return ratio < (parseFloat(style.fontSize) >= 24 ? 3 : 4.5) ? [element.className + " " + element.textContent.slice(0, 40) + " " + ratio.toFixed(2)] : []
-  })
-})()`
 
 describe("in a browser, with the data in the cookie", () => {
   it("C3: the cookie is another one on each load, and whoever holds it can read the count in it", async () => {
