@@ -173,6 +173,11 @@ export class Session<Data extends object = SessionData> implements Committer {
    */
   async csrfToken(): Promise<string> {
     this.#state.refuseEnd()
+    const ahead = this.#turns?.alone
+    if (ahead && this.#state.secret !== null) {
+      await ahead // it may replace the id
+      this.#state.refuseEnd()
+    }
     if (this.#state.secret === null) {
       if (this.#closed) throw committedError()
       await takeAlone((this.#turns ??= noTurns()), () => keep(this.#state))

@@ -290,6 +290,27 @@ describe("CSR-05, REG-43: a token", () => {
     })
   })
 
+  it("takes its turn: asked for behind a new id or a sign-in that nobody waited for, it is one of the new id", async () => {
+    const changes: ((session: Session<Data>) => Promise<void>)[] = [
+      (session) => session.regenerate(),
+      (session) => session.signIn("alice"),
+    ]
+    for (const change of changes) {
+      const { tab } = await visited()
+      const token = await tab.visit(async (session) => {
+        const [, made] = await Promise.all([change(session), session.csrfToken()])
+        return made
+      })
+      expect(await tab.visit((session) => session.verifyCsrfToken(token))).toBe(true)
+    }
+    const { tab } = await visited()
+    await tab.visit(async (session) => {
+      const ending = session.signOut()
+      expect(codeOf(await rejection(session.csrfToken()))).toBe("ended")
+      await ending
+    })
+  })
+
   it("works where the cookie holds the data, and outlives its changes", async () => {
     const { sessions } = sessionBench<Data>({ carrier: "signed", secret: "Zr8uGm2Qw7Xk4Lp9Vt1Ny6Bc3Hd5Jf0a-tests" })
     const tab = browser(sessions)
