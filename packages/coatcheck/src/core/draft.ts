@@ -170,8 +170,8 @@ export function replaceData(draft: Draft, value: unknown): void {
 }
 
 /**
- * Brings a draft to a newer text, in place, so that references to its data stay good. What the handler changed since `base` is
- * put on the newer data by the same rules as in a commit.
+ * Brings a draft to a newer text, in place, so that references to its data stay good, and references to lists and objects inside it
+ * that stay the same. What the handler changed since `base` is put on the newer data by the same rules as in a commit.
  *
  * @throws what `mergeText` throws; the draft is as it was then.
  */
@@ -179,9 +179,11 @@ export function rebase(draft: Draft, newer: string, rules: Rules, onConflict: (k
   const mine = changedText(draft)
   const theirs = parsed(mine === null ? newer : mergeText(newer, draft.base, mine, rules, onConflict))
   const { data } = draft.record
+  const before = draft.isSuspect ? { ...data } : {} // else nothing inside was handed out
   // All keys anew, in the order of the newer text, for texts are compared as a whole.
   for (const key of Object.keys(data)) delete data[key]
-  draft.record = { ...theirs, data: Object.assign(data, theirs.data) }
+  for (const [key, value] of Object.entries(theirs.data)) data[key] = sameInside(before[key], value) ?? value
+  draft.record = { ...theirs, data }
   draft.base = newer
 }
 
@@ -205,6 +207,12 @@ export function sealed(data: SessionData, refusal: () => Error): SessionData {
       return typeof value === "object" && value !== null ? sealed(value as SessionData, refusal) : value // lists are sealed alike
     },
   })
+}
+
+/** The first of two values, where it is an object of the same text: the handler may hold it. */
+function sameInside(held: unknown, value: unknown): unknown {
+  const isInside = typeof held === "object" && held !== null && typeof value === "object"
+  return isInside && JSON.stringify(held) === JSON.stringify(value) ? held : null
 }
 
 function tried<T>(run: () => T, failed: (error: unknown) => void): T {

@@ -506,6 +506,19 @@ describe("update refuses", () => {
     expect(await stored()).toEqual({ count: 1 })
   })
 
+  it("leaves lists and objects inside that nobody else changed to those who hold them", async () => {
+    const { tab, other, stored } = await started({ count: 0, tags: ["a"], name: "x" })
+    await tab.visit(async (session) => {
+      const { tags } = session.data
+      await session.update(increment)
+      tags!.push("b")
+      await other.visit((foreign) => void (foreign.data.name = "y"))
+      await session.update(increment)
+      tags!.push("c")
+    })
+    expect(await stored()).toEqual({ count: 2, tags: ["a", "b", "c"], name: "y" })
+  })
+
   it("with own changes on board the page does not go on: they may not be lost in silence", async () => {
     const { tab, faulty, stored } = await started()
     const { session, end } = await tab.open()
