@@ -47,7 +47,13 @@ async function crashingInSweep(): Promise<Store> {
     }
   }
   const connection: SqliteDatabase = { prepare, exec: (sql) => db.exec(sql), close: () => db.close() }
-  return storeOn(connection, { clock: systemClock, report: warn, patience: 1_000, maxValueBytes: 1_048_576 })
+  return storeOn(connection, {
+    clock: systemClock,
+    report: warn,
+    patience: 1_000,
+    maxValueBytes: 1_048_576,
+    isInPlace: () => true,
+  })
 }
 
 function crash(): Promise<never> {

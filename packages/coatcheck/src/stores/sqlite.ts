@@ -10,7 +10,7 @@ import { checkOptions } from "../core/options.ts"
 import type { Report, Store } from "../core/store.ts"
 import { limits } from "../core/store.ts"
 import { loadSqlite } from "./sqlite/driver.ts"
-import { isOpenToOthers, openFile } from "./sqlite/file.ts"
+import { isOpenToOthers, openFile, placeOf } from "./sqlite/file.ts"
 import { SQLITE, storeOn } from "./sqlite/store.ts"
 
 /** Settings of `sqliteStore`, each with a default. */
@@ -54,5 +54,5 @@ export async function sqliteStore(path: string, options: SqliteStoreOptions = {}
   if (isOpenToOthers(file)) {
     report({ store: SQLITE, kind: "warning", message: "Any user of this machine may read the file: chmod 600 it" })
   }
-  return storeOn(db, { clock, report, patience, maxValueBytes })
+  return storeOn(db, { clock, report, patience, maxValueBytes, isInPlace: placeOf(file) })
 }

@@ -67,6 +67,19 @@ export function isOpenToOthers(path: string): boolean {
   return (fs.statSync(path).mode & 0o007) !== 0
 }
 
+/**
+ * A way to ask whether the file that stands at a path now is still there. On a file that was removed or replaced SQLite goes on writing, and
+ * what it wrote is gone with the process.
+ */
+export function placeOf(path: string): () => boolean {
+  const stat = (): fs.BigIntStats | undefined => fs.statSync(path, { bigint: true, throwIfNoEntry: false })
+  const then = stat()
+  return () => {
+    const now = stat()
+    return now !== undefined && now.ino === then?.ino && now.dev === then.dev
+  }
+}
+
 /** Makes folder and file where there are none, and sees that both can be written. */
 function prepare(path: string): void {
   const folder = dirname(path)

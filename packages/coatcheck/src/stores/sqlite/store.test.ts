@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest"
 import type { Store, StoreReport } from "../../core/store.ts"
 import { type FakeClock, fakeClock } from "../../testing/fake-clock.ts"
 import { loadSqlite, type OpenDatabase, type SqliteDatabase, type SqliteValue } from "./driver.ts"
-import { openFile } from "./file.ts"
+import { openFile, placeOf } from "./file.ts"
 import { storeOn } from "./store.ts"
 
 let folder = ""
@@ -66,7 +66,7 @@ async function rig(path = join(folder, `${++files}.db`)): Promise<Rig> {
   const report = (one: StoreReport): void => {
     reports.push(one)
   }
-  const store = storeOn(watched, { clock, report, patience: 1_000, maxValueBytes: 1_048_576 })
+  const store = storeOn(watched, { clock, report, patience: 1_000, maxValueBytes: 1_048_576, isInPlace: placeOf(path) })
   closers.push(() => store.close())
   return {
     path,
@@ -98,6 +98,24 @@ const IO_ERROR_SYNC = 1_034
 
 /** One turn of the event loop. */
 const turn = (): Promise<void> => new Promise(setImmediate)
+
+describe("a file that is removed or replaced while it is open", () => {
+  it("REL-02: takes no write that would be gone with the process, and takes them again when it is back", async () => {
+    const { store, path } = await rig()
+    await store.set("k", "1")
+    const refused = async (): Promise<void> => {
+      const writes = [store.set("k", "2"), store.touch("k", null), store.delete("k")]
+      for (const write of writes) await expect(write).rejects.toMatchObject({ code: "unavailable" })
+    }
+    fs.renameSync(path, `${path}.away`)
+    await refused()
+    fs.copyFileSync(`${path}.away`, path)
+    await refused()
+    fs.renameSync(`${path}.away`, path)
+    expect(await store.set("k", "3")).toMatchObject({ ok: true })
+    expect(await store.get("k")).toMatchObject({ value: "3" })
+  })
+})
 
 describe("calls of one tick share a transaction", () => {
   it("K14 REL-02: writes are done in order, each sees those before it, and all are acknowledged after one COMMIT", async () => {

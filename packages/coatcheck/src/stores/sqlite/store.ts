@@ -16,7 +16,7 @@ import { checkedStore } from "../../core/checked-store.ts"
 import type { Clock } from "../../core/clock.ts"
 import { type CheckedQuery, cursorKey, isOther, isOver, refusal, written } from "../../core/contract.ts"
 import type { DeleteOutcome, Entry, Outcome, Page, Report, SetOptions, Store } from "../../core/store.ts"
-import type { CoatcheckError } from "../../errors.ts"
+import { CoatcheckError } from "../../errors.ts"
 import { damageTeller } from "../shared/damage.ts"
 import { commitFailure, isLocked, type SqliteDatabase, storeFailure } from "./driver.ts"
 import { listing } from "./listing.ts"
@@ -42,10 +42,15 @@ export interface SqliteSettings {
   /** Milliseconds that a call waits for another connection's lock. */
   readonly patience: number
   readonly maxValueBytes: number
+  /** Whether the file is still where it was; it is asked before each write. */
+  isInPlace(): boolean
 }
 
 /** The store on a connection of ./file.ts, which is its own from now on: `close` closes it. */
-export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueBytes }: SqliteSettings): Store {
+export function storeOn(
+  db: SqliteDatabase,
+  { clock, report, patience, maxValueBytes, isInPlace }: SqliteSettings,
+): Store {
   const begin = db.prepare("BEGIN")
   const beginWrite = db.prepare("BEGIN IMMEDIATE")
   const commit = db.prepare("COMMIT")
@@ -183,6 +188,7 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
   function takeWrites(calls: Call[]): Call[] {
     const now = clock.now()
     try {
+      if (!isInPlace()) return refuse(calls, fileGone())
       beginWrite.run()
     } catch (error) {
       if (isLocked(error)) return calls
@@ -260,4 +266,10 @@ export function storeOn(db: SqliteDatabase, { clock, report, patience, maxValueB
   const info = { name: SQLITE, ordered: true, shared: true, durable: true, atomic: true }
   const { watch } = changes
   return checkedStore({ info, get, set, touch, delete: remove, list, count, watch, close }, maxValueBytes)
+}
+
+function fileGone(): CoatcheckError {
+  const message =
+    "The SQLite file was removed or replaced while it was open; nothing was changed: bring it back, or open the store again"
+  return new CoatcheckError("unavailable", message)
 }

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { afterAll, afterEach, describe, expect, it } from "vitest"
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest"
 import type { Store } from "../../core/store.ts"
 import { cachedStore } from "../cached.ts"
 import { sqliteStore } from "../sqlite.ts"
@@ -81,6 +81,13 @@ describe("watching a SQLite file", () => {
     expect([first.count(), second.count()]).toEqual([1, 2])
     await store.close()
     first.stop()
+    const prepared = { prepare: () => ({ get: () => ({ data_version: 1 }) }) } as unknown as SqliteDatabase // all that it asks for
+    const closed = fileWatch(prepared)
+    closed.close()
+    const timers = vi.spyOn(globalThis, "setInterval")
+    closed.watch(() => {})
+    expect(timers).not.toHaveBeenCalled()
+    timers.mockRestore()
   })
 
   it("holds no process, and no timer once nobody watches", async () => {

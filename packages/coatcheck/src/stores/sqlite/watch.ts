@@ -24,6 +24,7 @@ export function fileWatch(db: SqliteDatabase): FileWatch {
   const watchers = new Set<{ readonly onChange: (key: null) => void }>()
   let timer: NodeJS.Timeout | undefined
   let seen: number | null = null
+  let isClosed = false
 
   /** null: it can't be told now. */
   function version(): number | null {
@@ -48,6 +49,7 @@ export function fileWatch(db: SqliteDatabase): FileWatch {
 
   return {
     watch(onChange) {
+      if (isClosed) return () => {}
       const watcher = { onChange }
       watchers.add(watcher)
       if (timer === undefined) {
@@ -59,6 +61,7 @@ export function fileWatch(db: SqliteDatabase): FileWatch {
       }
     },
     close() {
+      isClosed = true
       watchers.clear()
       stop()
     },
