@@ -9,10 +9,11 @@ import { awkwardKeys, badNames, exactValues } from "./store-keys.ts"
 /** Cases of `get`, `set`, `touch`, `delete`, expiry, arguments and `close`. */
 export const verbChecks: readonly Check[] = [
   check("", "the store says what it is", async ({ store }) => {
-    const { name, ...claims } = store.info
+    const { name, deadline = 1, ...claims } = store.info
     assert.match(name, /^[a-z][a-z0-9-]*$/)
     assert.deepEqual(Object.keys(claims).toSorted(), ["atomic", "durable", "ordered", "shared"])
     for (const claim of Object.values(claims)) assert.equal(typeof claim, "boolean")
+    assert.ok(Number.isSafeInteger(deadline) && deadline > 0, "a deadline is in whole milliseconds")
     assert.equal(claims.atomic, true, "a store of the contract decides conditions itself")
   }),
 
