@@ -5,7 +5,7 @@ import { fork } from "node:child_process"
 import { once } from "node:events"
 import { fileURLToPath } from "node:url"
 import type { Store, StoreReport } from "coatcheck"
-import { postgresStore } from "coatcheck/postgres"
+import { type PostgresPool, postgresStore } from "coatcheck/postgres"
 import { faultProxy, type FakeClock, fakeClock } from "coatcheck/testing"
 import pg from "pg"
 import { afterEach, beforeAll, describe, expect, it } from "vitest"
@@ -30,10 +30,12 @@ interface Rig {
   readonly reports: readonly StoreReport[]
 }
 
+const realTime = { now: Date.now, sleep: (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms)) }
+
 type Options = NonNullable<Parameters<typeof postgresStore>[1]>
 
 /** A store over a table of its own. Its clock stands a day before the machine's, so that both say of its short entries that they are over. */
-async function rig(options: Options = {}, url: string | pg.Pool = server.url): Promise<Rig> {
+async function rig(options: Options = {}, url: string | PostgresPool = server.url): Promise<Rig> {
   const table = options.table ?? `work_${++tables}`
   const reports: StoreReport[] = []
   const clock = fakeClock(Date.now() - 86_400_000)
@@ -450,13 +452,35 @@ describe("watch", () => {
   })
 })
 
+describe("connections", () => {
+  it("a call takes one that is ready, while another one is still being made", async () => {
+    const pool = new pg.Pool({ connectionString: server.url, max: 4 })
+    closers.push(() => pool.end())
+    let asked = 0
+    const never = new Promise<never>(() => {})
+    const slow: PostgresPool = {
+      get idleCount() {
+        return pool.idleCount
+      },
+      connect: () => (++asked === 3 ? never : pool.connect()), // the first makes the table, the second and third are for the writes
+      end: () => pool.end(),
+      on: (event, listener) => pool.on(event, listener),
+      removeListener: (event, listener) => pool.removeListener(event, listener),
+    }
+    const { store } = await rig({ clock: realTime }, slow)
+    await Promise.all([store.set("a", "1"), store.set("b", "1")])
+    expect(asked).toBe(3)
+    await until("the connection is idle", () => pool.idleCount === 1)
+    expect(await store.get("a")).toMatchObject({ value: "1" })
+  })
+})
+
 describe("a network that went dead", () => {
   it("F-SLOW-3: costs one call its deadline, however many idle connections went with it", async () => {
     const proxy = await faultProxy({ target: server.port })
     closers.push(() => proxy.close())
     const url = server.url.replace(`:${server.port}`, `:${proxy.port}`)
-    const clock = { now: Date.now, sleep: (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms)) }
-    const { store, table } = await rig({ clock }, url)
+    const { store, table } = await rig({ clock: realTime }, url)
     const holder = await server.connect()
     await holder.query("BEGIN")
     await holder.query(`LOCK TABLE ${table}`)

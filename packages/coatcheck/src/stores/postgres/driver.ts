@@ -38,6 +38,8 @@ export interface PostgresNotification {
 
 /** A pool of connections, as far as the store uses it: `Pool` of `pg` 8 is one. */
 export interface PostgresPool {
+  /** Connections that are there and free, of a pool that says so. */
+  readonly idleCount?: number
   connect(): Promise<PostgresClient>
   end(): Promise<void>
   on(event: "error", listener: (error: Error) => void): unknown

@@ -105,7 +105,9 @@ export function lane(
     for (const lease of leases) if (lease.calls.length === 0) work(lease)
     const wanted = Math.ceil(reads.length / TOGETHER) + others.length
     const free = connections - leases.size - connecting
-    for (let more = Math.min(wanted - connecting, free); more > 0; more--) void take()
+    // One that is ready in the pool is not to wait for those that are still being made.
+    const more = Math.max(wanted - connecting, Math.min(wanted, pool.idleCount ?? 0))
+    for (let left = Math.min(more, free); left > 0; left--) void take()
     tellIdle()
   }
 
