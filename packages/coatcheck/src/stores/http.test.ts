@@ -117,6 +117,26 @@ describe("calls share requests", () => {
     })
   })
 
+  it("fewer of them where results are long, and many again when they are short", async () => {
+    let value = `"${"x".repeat(400_000)}"`
+    const asked: number[] = []
+    const server = await serve(({ body }) => {
+      const operations = parseBatch(body, 0)
+      asked.push(operations.length)
+      return { body: formatResults(operations.map(({ key }) => formatGet({ ...entry(key), value }, 0))) }
+    })
+    const store = open(server.url, { inFlight: 1, deadline: "20s" })
+    const readMany = () => Promise.all(Array.from({ length: 30 }, (_, at) => store.get(`k${at}`)))
+    await readMany()
+    await readMany()
+    expect(asked.slice(0, 3)).toEqual([30, 21, 9]) // taken for 200 kB each, then for 300 kB
+    value = "1"
+    for (let round = 0; round < 4; round++) await readMany()
+    asked.length = 0
+    await readMany()
+    expect(asked).toEqual([30])
+  })
+
   it("while two requests are under way, further calls gather into the next", async () => {
     const held: (() => void)[] = []
     const server = await serve((asked, response) => {

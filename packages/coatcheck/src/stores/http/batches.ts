@@ -41,6 +41,8 @@ interface BatchCall extends Call {
 
 /** So many characters at most, of up to 3 bytes each; a single operation always goes. */
 const MAX_CHARACTERS = Math.floor(batchLimits.bytes / 4)
+/** And so much of a reply, by what results took lately: a reply is in memory as a whole, at both ends, and its calls wait for all of it. */
+const MAX_RESULTS = batchLimits.bytes
 
 /**
  * A lane of batches; see `lane` for the other parameters.
@@ -56,6 +58,8 @@ export function batches(
   maxValueBytes: number,
 ): Batches {
   const calls = lane<BatchCall>(client, where, timer, limits, pack)
+  /** Characters of a result, as the last replies had them. */
+  let usual = 0
 
   function pack(queue: readonly BatchCall[]): Packed<BatchCall> {
     const sentAt = clock.now()
@@ -66,7 +70,7 @@ export function batches(
       characters += text.length
       if (texts.length > 0 && characters > MAX_CHARACTERS) break
       texts.push(text)
-      if (texts.length === batchLimits.ops) break
+      if (texts.length === batchLimits.ops || texts.length * usual >= MAX_RESULTS) break
     }
     const count = texts.length
     const maxReply = count * maxEntryBytes(maxValueBytes)
@@ -75,6 +79,7 @@ export function batches(
   }
 
   function land(packed: readonly BatchCall[], reply: HttpReply, sentAt: number): void {
+    usual = (usual + reply.body.length / packed.length) / 2
     const results = read(packed.length, reply, sentAt)
     const now = clock.now()
     packed.forEach((call, index) => {

@@ -1,3 +1,4 @@
+import { constants } from "node:buffer"
 import { once } from "node:events"
 import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http"
 import { type AddressInfo, connect } from "node:net"
@@ -135,6 +136,13 @@ describe("a reply", () => {
       ["coatcheck-absent", "1"],
       ["vary", "a, b\xe4"],
     ])
+  })
+
+  it("may be as long as all that a batch can ask for, and no longer than a text can be", () => {
+    const head = (length: number) => Buffer.from(`HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n\r\n`)
+    const read = (length: number) => replyReader(Number.MAX_SAFE_INTEGER).push(head(length))
+    expect(read(256 * (1_048_576 + 8_192))).toBe(false) // more is to come
+    expect(() => read(constants.MAX_STRING_LENGTH + 1)).toThrow(Rubbish)
   })
 
   it("of a megabyte of blanks is refused at once", () => {

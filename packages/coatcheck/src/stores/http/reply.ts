@@ -2,7 +2,7 @@
 // comes twice, a length beside chunks, a line that ends in anything but CRLF, a field that is none: each is rubbish, and so is
 // whatever is longer than it may be. A reader that guesses takes a part of one reply for another one's.
 
-import { isUtf8 } from "node:buffer"
+import { constants, isUtf8 } from "node:buffer"
 
 /** A reply that came whole. */
 export interface HttpReply {
@@ -31,8 +31,8 @@ export interface ReplyReader {
 const MAX_HEAD = 16_384
 /** The size of a chunk and whatever is said of it. */
 const MAX_SIZE_LINE = 1_024
-/** No reply is taken that is longer, whatever was asked. */
-const MAX_BODY = 268_435_456
+/** No reply is taken that is longer, whatever was asked: there is no longer text. */
+const MAX_BODY = constants.MAX_STRING_LENGTH
 /** Replies that only say that the reply will come (100, 103). */
 const MAX_PRELIMINARY = 8
 const statusLine = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?\r\n/
