@@ -90,11 +90,11 @@ export function changesOf(store: Store, heartbeatMs: number): Changes {
   }
 
   function listen(listener: Listener): () => void {
-    listeners.add(listener)
-    if (listeners.size === 1) {
-      unwatch = store.watch?.(tell)
+    if (listeners.size === 0) {
+      unwatch = store.watch?.(tell) // first: one that throws leaves nobody behind
       timer = setInterval(() => sendAll(heartbeat), heartbeatMs).unref()
     }
+    listeners.add(listener)
     return () => {
       if (!listeners.delete(listener) || listeners.size > 0) return
       clearInterval(timer)

@@ -138,6 +138,23 @@ describe("what is told", () => {
     expect((await listen(deaf)).events).toEqual([{ type: "open", coherent: false, heartbeat: 1_000 }])
   })
 
+  it("F-SLOW-3: an engine that could not be watched once costs who comes later nothing", async () => {
+    let isDown = true
+    const service = await serve(
+      { limits: { heartbeatMs: 10 } },
+      storeWith({
+        watch() {
+          if (isDown) throw new CoatcheckError("unavailable", "down")
+          return () => {}
+        },
+      }),
+    )
+    await expect(listen(service)).rejects.toMatchObject({ code: "ECONNRESET" })
+    isDown = false
+    const stream = await listen(service)
+    await vi.waitFor(() => expect(stream.alive()).toBeGreaterThan(1))
+  })
+
   it("F-SLOW-3: a sign of life when there is nothing to tell", async () => {
     const stream = await listen(await serve({ limits: { heartbeatMs: 10 } }))
     expect(stream.events).toEqual([{ type: "open", coherent: true, heartbeat: 10 }])
