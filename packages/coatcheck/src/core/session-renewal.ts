@@ -86,5 +86,6 @@ export async function end(session: SessionState): Promise<void> {
     tell?.({ type: "ended", handle, why: "destroyed" })
   }
   session.state = "destroyed"
+  session.kept = null
   session.draft = null
 }

@@ -290,6 +290,17 @@ describe("CSR-05, REG-43: a token", () => {
     })
   })
 
+  it("is none any more when this request has signed out, and neither is there a handle or a key", async () => {
+    const { tab } = await visited()
+    const token = await tab.visit((session) => session.csrfToken())
+    await tab.visit(async (session) => {
+      expect(session.verifyCsrfToken(token)).toBe(true)
+      await session.signOut()
+      expect([session.verifyCsrfToken(token), session.handle, session.key]).toEqual([false, null, null])
+    })
+    expect(tab.cookie).toBe(null)
+  })
+
   it("takes its turn: asked for behind a new id or a sign-in that nobody waited for, it is one of the new id", async () => {
     const changes: ((session: Session<Data>) => Promise<void>)[] = [
       (session) => session.regenerate(),
