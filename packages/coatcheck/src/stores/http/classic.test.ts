@@ -207,6 +207,21 @@ describe("the classic wire", () => {
     await expect(other.list()).rejects.toMatchObject({ code: "unavailable" })
   })
 
+  it("REL-04: a delete whose null can't be told from absence did happen, so it is unknown; and the next one asks again", async () => {
+    let fails = true
+    const service = await oldService({
+      tellsAbsent: true,
+      answer: (_, path) => (fails && path.startsWith("/coatcheck-absent-") ? { status: 503, body: "" } : undefined),
+    })
+    const store = open(service.url)
+    for (const key of ["a", "b"]) service.data.set(key, "null")
+    await expect(store.delete("a")).rejects.toMatchObject({ code: "unknown-outcome" })
+    expect(service.data.has("a")).toBe(false)
+    await expect(store.get("b")).rejects.toMatchObject({ code: "unavailable" })
+    fails = false
+    expect(await store.get("b")).toMatchObject({ value: "null" })
+  })
+
   it("a listing under way when it is closed reads no more keys", async () => {
     let closed: Promise<void> | undefined
     const service = await oldService({

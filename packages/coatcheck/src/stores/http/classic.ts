@@ -103,17 +103,23 @@ export function classicStore(address: HttpAddress, settings: HttpSettings): Stor
       if (found === undefined) throw new CoatcheckError("invalid", "The reply does not name the key")
       return ownText(found)
     })
-    if (value === "null" && (isAbsent(reply) || !(await canTell()))) return null
+    if (value === "null" && (isAbsent(reply) || !(await canTell(does)))) return null
     return entry(key, value, sha256(value))
   }
 
   /** Whether a null without the field is a stored one. A service that has not shown it yet is asked once, for a key that can't be there. */
-  async function canTell(): Promise<boolean> {
-    if (tellsAbsent === null) {
-      const path = keyPath(`coatcheck-absent-${randomText(16)}`)
-      tellsAbsent = isAbsent(await calls.ask({ method: "GET", path, maxReply }, false))
+  async function canTell(does: keyof Verdict): Promise<boolean> {
+    if (tellsAbsent !== null) return tellsAbsent
+    const path = keyPath(`coatcheck-absent-${randomText(16)}`)
+    try {
+      const reply = await calls.ask({ method: "GET", path, maxReply }, false)
+      refuse(reply, "read")
+      tellsAbsent = isAbsent(reply)
+      return tellsAbsent
+    } catch (cause) {
+      // What a write asks this for has been done already.
+      throw does === "read" ? cause : verdictOfRubbish(where, cause).write
     }
-    return tellsAbsent
   }
 
   function isAbsent(reply: HttpReply): boolean {
