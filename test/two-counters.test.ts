@@ -1,10 +1,12 @@
 // The two counters as their visitors see them, over a store that the test can look into; and as a program.
 
+import type { Store } from "coatcheck"
 import { memoryStore } from "coatcheck/memory"
 import { describe, expect, it } from "vitest"
 import { createTwoCounters } from "../examples/two-counters/two-counters.ts"
 import { asBrowser, failingStore, heading, serveExample } from "./support/examples.ts"
 import { runSource, startSource } from "./support/processes.ts"
+import { storeWith } from "./support/service.ts"
 import { call, visitor } from "./support/visitor.ts"
 
 async function twoCounters(store = memoryStore()) {
@@ -83,9 +85,24 @@ describe("two counters", () => {
   })
 
   it("S11: fifty presses and fifty loads of one session at once are exactly fifty of each", async () => {
-    const { url } = await twoCounters()
+    // All hundred have read the same record before the first of them goes on.
+    const base = memoryStore()
+    let readers = 0
+    let goOn = () => {}
+    const allHaveRead = new Promise<void>((resolve) => (goOn = resolve))
+    const get: Store["get"] = async (key) => {
+      const entry = await base.get(key)
+      if (readers > 0) {
+        readers -= 1
+        if (readers === 0) goOn()
+        await allHaveRead
+      }
+      return entry
+    }
+    const { url } = await twoCounters(storeWith({ get }, base))
     const one = visitor()
     await one.get(`${url}/`)
+    readers = 100
     const replies = await Promise.all(
       Array.from({ length: 100 }, (_, n) =>
         n % 2 ? one.get(`${url}/`) : one.call("POST", `${url}/increment`, { body: "x=1" }),
