@@ -30,7 +30,7 @@ describe("problems", () => {
     expect(codeOf({ ...plainProblem(500, "", ""), type: "urn:coatcheck:error:toString" })).toBe(null)
   })
 
-  it("takes no rubbish for a problem, and cuts long texts", () => {
+  it("takes no rubbish for a problem, cuts long texts, and lets no line of a log be forged", () => {
     for (const text of [
       "",
       "<html>",
@@ -44,6 +44,8 @@ describe("problems", () => {
       expect(parseProblem(text), text).toBe(null)
     }
     expect(parseProblem(`{"status":400,"detail":"${"x".repeat(5_000)}"}`)?.detail).toHaveLength(300)
+    const forged = String.raw`{"status":400,"detail":"so\r\nERROR it is \u001b[2J\u2028all"}`
+    expect(parseProblem(forged)?.detail).toBe("so  ERROR it is  [2J all")
     fc.assert(fc.property(fc.string(), (text) => void parseProblem(text)))
   })
 })

@@ -66,17 +66,21 @@ export function formatProblem(problem: Problem): string {
   return JSON.stringify(problem)
 }
 
-/** The problem in a reply's body, or null when it is none. Long texts are cut. */
+/** The problem in a reply's body, or null when it is none. Long texts are cut, and control characters are spaces: texts get into logs. */
 export function parseProblem(text: string): Problem | null {
   try {
     const found = members(text)
-    const string = (name: string): string => readString({ text: found.get(name) ?? '""', at: 0 }).slice(0, 300)
+    const string = (name: string): string => plain(readString({ text: found.get(name) ?? '""', at: 0 }).slice(0, 300))
     const status = Number(found.get("status"))
     if (!Number.isInteger(status) || status < 100 || status > 599) return null
     return { type: string("type"), title: string("title"), status, detail: string("detail") }
   } catch {
     return null // whatever it is, it is no problem document; the caller goes by the status
   }
+}
+
+function plain(text: string): string {
+  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, " ")
 }
 
 /** The code that a problem names; null when its type is none of ours. */
