@@ -1,8 +1,12 @@
 import { afterAll, describe, expect, it } from "vitest"
+import { dial } from "../../../../../test/support/redis-dial.ts"
 import { startRedis, until } from "../../../../../test/support/redis.ts"
+import { systemClock } from "../../core/clock.ts"
 import { encode } from "../../core/crypto.ts"
 import type { Entry, Page, Store } from "../../core/store.ts"
 import { redisStore } from "../redis.ts"
+import type { RedisConnection } from "./connection.ts"
+import { storeOn } from "./store.ts"
 
 const server = await startRedis()
 const stores: Store[] = []
@@ -88,6 +92,39 @@ describe("a listing by prefix", () => {
     await server.command("CONFIG", "RESETSTAT")
     expect((await walk(store, { prefix: "none" })).entries).toEqual([])
     expect(await calls("scan")).toBeLessThan(40)
+    await server.command("FLUSHALL")
+  })
+
+  it("keeps its cursors short where one server has all and another one none", async () => {
+    const [empty, full] = await Promise.all(["1", "0"].map((db) => dial(`${server.url}/${db}`)))
+    if (empty === undefined || full === undefined) throw new Error("two were dialled")
+    await server.command("-n", "1", "DEBUG", "POPULATE", "3000", "other")
+    const nodes = [empty, full].map((one, at) => ({
+      id: String(at),
+      send: (args: readonly string[]) => one.send("", args),
+    }))
+    const connection: RedisConnection = { ...full, primaries: async () => nodes }
+    const settings = {
+      clock: systemClock,
+      report: () => {},
+      deadline: 1_000,
+      maxValueBytes: 9,
+      maxQueued: 9_999,
+      grace: 1,
+    }
+    const store = storeOn({ reads: connection, writes: connection, replicas: null }, { ...settings, prefix: "uneven" })
+    stores.push(store)
+    const keys = await fill(store, "k", 1_500)
+    const found = new Set<string>()
+    let cursor: string | null = null
+    do {
+      const page: Page = await store.list({ limit: 10, ...(cursor !== null && { cursor }) })
+      for (const { key } of page.entries) found.add(key)
+      cursor = page.cursor
+      expect(cursor?.length ?? 0).toBeLessThan(1_000)
+    } while (cursor !== null)
+    expect(found.size).toBe(keys.length)
+    await empty.close()
     await server.command("FLUSHALL")
   })
 

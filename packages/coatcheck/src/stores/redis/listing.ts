@@ -80,6 +80,8 @@ export function listingOn(settings: ListingSettings): Listing {
         ended = true
         break
       }
+      // Of another server nothing is known yet: it may be full of what the last one had none of, and what is left over goes into the cursor.
+      if (node.id !== place.node) wanted = limit - keys.size
       wanted = Math.min(wanted, LONGEST_SCAN)
       const { found, ...next } = await scan(node, place, prefix, wanted, since)
       const fresh = found.filter((key) => !keys.has(key))
