@@ -4,12 +4,15 @@ import * as fs from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setImmediate as turn } from "node:timers/promises"
+import { Worker } from "node:worker_threads"
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest"
 import { type Locks, locksIn } from "./locks.ts"
 import { type Holder, isGone, type Presence, present, readHolder } from "./presence.ts"
 
 /** Called before each link is made, with its path. */
 const links = vi.hoisted(() => ({ onLink: (_path: string): void => {} }))
+/** Whom /proc takes this process for; "": for itself. */
+const proc = vi.hoisted(() => ({ self: "" }))
 
 vi.mock("node:fs", async (original) => {
   const real = await original<typeof import("node:fs")>()
@@ -19,6 +22,7 @@ vi.mock("node:fs", async (original) => {
       links.onLink(to)
       real.linkSync(from, to)
     },
+    readlinkSync: (path: string) => (path === "/proc/self" && proc.self !== "" ? proc.self : real.readlinkSync(path)),
   }
 })
 
@@ -130,6 +134,34 @@ describe("a lock", () => {
     await judged({ pid: other.pid, start: other.start }, true)
   })
 
+  it("F-KILL-1: of a worker thread that was terminated is taken, while its process lives", async () => {
+    const program = `
+      const { parentPort, workerData } = require("node:worker_threads"), fs = require("node:fs")
+      import("tsx/esm/api").then(async ({ register }) => {
+        register()
+        const { present } = await import(workerData.presence)
+        fs.linkSync((await present(workerData.work)).file, workerData.lock)
+        parentPort.postMessage("held")
+        setInterval(() => {}, 1000)
+      })`
+    const workerData = { presence: new URL("presence.ts", import.meta.url).href, work, lock: lock("k") }
+    const thread = new Worker(program, { eval: true, workerData })
+    cleanups.push(() => thread.terminate())
+    await once(thread, "message")
+    const locks = open()
+    expect(await locks.take("k", soon())).toBe(false)
+    await thread.terminate()
+    expect(await locks.take("k", soon())).toBe(true)
+    locks.giveBack("k")
+  })
+
+  it("of a living process is not taken where /proc shows another namespace, in which its number is somebody else's", async () => {
+    const { pid, start } = await stranger()
+    proc.self = "1"
+    cleanups.push(() => (proc.self = ""))
+    await judged({ pid, start: String(Number(start) - 1) }, false)
+  })
+
   it("of another boot of the machine is taken", async () => {
     await judged({ boot: "another" }, true)
   })
@@ -156,8 +188,8 @@ describe("a lock", () => {
       createServer().listen(work + "/" + id + ".socket", () => {
         const boot = fs.readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim()
         fs.writeFileSync(work + "/" + id, "")
-        const inode = String(fs.statSync(work + "/" + id).ino)
-        const holder = { id, pid: process.pid, start: "1", boot, space: fs.readlinkSync("/proc/self/ns/pid"), inode }
+        const inode = String(fs.statSync(work + "/" + id).ino), thread = ""
+        const holder = { id, pid: process.pid, start: "1", boot, space: fs.readlinkSync("/proc/self/ns/pid"), thread, inode }
         fs.writeFileSync(work + "/" + id, JSON.stringify(holder))
         fs.linkSync(work + "/" + id, folder + "/k")
         console.log(process.pid)
@@ -185,15 +217,19 @@ describe("a lock", () => {
     locks.giveBack("k")
   })
 
-  it.each(["", "{", "null", "rubbish", '{"pid":1}', `{"id":"../../../etc","pid":1,"start":"","boot":"","space":""}`])(
-    "that names nobody (%j) is taken, since no living process has made it",
-    async (content) => {
-      fs.writeFileSync(lock("k"), content)
-      const locks = open()
-      expect(await locks.take("k", soon())).toBe(true)
-      locks.giveBack("k")
-    },
-  )
+  it.each([
+    "",
+    "{",
+    "null",
+    "rubbish",
+    '{"pid":1}',
+    `{"id":"../../../etc","pid":1,"start":"","boot":"","space":"","thread":""}`,
+  ])("that names nobody (%j) is taken, since no living process has made it", async (content) => {
+    fs.writeFileSync(lock("k"), content)
+    const locks = open()
+    expect(await locks.take("k", soon())).toBe(true)
+    locks.giveBack("k")
+  })
 
   it("of a living process is nobody's in a copy of the folder", async () => {
     const { pid, start } = await stranger()

@@ -5,7 +5,8 @@
 // Whether a process still lives is asked of the kernel, never of a clock: a process that was stopped for an hour holds what it holds.
 // - Another boot: it is gone. (One host: a folder that two machines share is not supported.)
 // - The same namespace: it is gone when nobody has its id, or when somebody has it who started at another time. A dead process whose
-//   threads are still inside a system call counts as living: one of them may be about to rename.
+//   threads are still inside a system call counts as living: one of them may be about to rename. A worker thread that was terminated
+//   is gone while its process lives.
 // - Another namespace (a container beside this one, or this one's last life): ids mean nothing. Each presence therefore listens on
 //   a socket, which the kernel closes with the process's last thread; refused means gone.
 // Where nothing can be found out a process counts as living.
@@ -15,7 +16,7 @@
 
 import * as fs from "node:fs"
 import { connect, createServer, type Server } from "node:net"
-import { join } from "node:path"
+import { basename, join } from "node:path"
 import { once } from "node:events"
 import { randomText } from "../../core/crypto.ts"
 import { discard, inodeOf, readWhole, writeNew } from "./disk.ts"
@@ -32,6 +33,8 @@ export interface Holder {
   readonly boot: string
   /** The process id namespace. "": this system has none. */
   readonly space: string
+  /** The worker thread that it is in: its id and when it started. "": the main thread, or this system does not tell. */
+  readonly thread: string
   /** Of the file itself, which every lock is a link to. */
   readonly inode: string
 }
@@ -57,7 +60,7 @@ const SOCKET_PATH_BYTES = 100
 /** Makes this store known in the folder `work`. */
 export async function present(work: string): Promise<Presence> {
   const start = statOf("self")?.start ?? ""
-  const holder = { id: randomText(12), pid: process.pid, start, ...surroundings(), inode: "" }
+  const holder = { id: randomText(12), pid: process.pid, start, ...surroundings(), thread: ownThread(), inode: "" }
   const file = join(work, holder.id)
   await writeNew(file, (fd) => {
     holder.inode = inodeOf(fd)
@@ -82,10 +85,11 @@ export function readHolder(path: string): Holder | "nobody" | null {
   const bytes = readWhole(path, HOLDER_BYTES, (fd) => (own = inodeOf(fd)))
   if (bytes === null) return null
   try {
-    const { id, pid, start, boot, space, inode } = JSON.parse(bytes.toString()) as Holder // checked in the next line
-    const isWhole = [id, start, boot, space].every((text) => typeof text === "string") && Number.isSafeInteger(pid)
+    const { id, pid, start, boot, space, thread, inode } = JSON.parse(bytes.toString()) as Holder // checked in the next line
+    const texts = [id, start, boot, space, thread]
+    const isWhole = texts.every((text) => typeof text === "string") && Number.isSafeInteger(pid)
     return isWhole && id.length === ID_LENGTH && /^[\w-]+$/.test(id) && pid > 0 && inode === own
-      ? { id, pid, start, boot, space, inode }
+      ? { id, pid, start, boot, space, thread, inode }
       : "nobody"
   } catch {
     return "nobody"
@@ -99,7 +103,7 @@ export async function isGone(work: string, holder: Holder): Promise<boolean> {
   return holder.space === space ? isDead(holder) : isDeaf(work, holder.id)
 }
 
-function isDead({ pid, start }: Holder): boolean {
+function isDead({ pid, start, thread }: Holder): boolean {
   try {
     process.kill(pid, 0) // finds processes that /proc hides from us
   } catch (error) {
@@ -107,7 +111,9 @@ function isDead({ pid, start }: Holder): boolean {
   }
   const now = statOf(String(pid))
   if (now === null || start === "") return false
-  return now.start !== start || (/[ZX]/.test(now.state) && now.threads <= 1)
+  if (now.start !== start || (/[ZX]/.test(now.state) && now.threads <= 1)) return true
+  const [id = "", began] = thread.split(" ")
+  return id !== "" && statOf(`${pid}/task/${id}`)?.start !== began
 }
 
 /** Whether nobody listens behind a presence any more. */
@@ -164,9 +170,20 @@ function surroundings(): { boot: string; space: string } {
   }
 }
 
-/** State, number of threads and start time of a process; null: it is not to be seen. */
+function ownThread(): string {
+  try {
+    const id = basename(fs.readlinkSync("/proc/thread-self"))
+    const start = statOf("thread-self")?.start ?? ""
+    return id === String(process.pid) || start === "" ? "" : `${id} ${start}`
+  } catch {
+    return "" // no Linux
+  }
+}
+
+/** State, number of threads and start time of a process or a thread; null: it is not to be seen, or these are not our namespace's. */
 function statOf(pid: string): { state: string; threads: number; start: string } | null {
   try {
+    if (fs.readlinkSync("/proc/self") !== String(process.pid)) return null
     const stat = fs.readFileSync(`/proc/${pid}/stat`, "latin1")
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ") // the name before it may hold anything
     return { state: fields[0] ?? "", threads: Number(fields[17]), start: fields[19] ?? "" }
