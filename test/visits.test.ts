@@ -1,11 +1,13 @@
 // The visits as people make them: signing in, counting, signing out; over stores that the test can look into, on a clock of its own.
 
+import { setImmediate } from "node:timers/promises"
 import { createSessions, updateEntry } from "coatcheck"
 import { memoryStore } from "coatcheck/memory"
 import { fakeClock } from "coatcheck/testing"
 import { describe, expect, it } from "vitest"
 import { createVisits, type VisitsOptions, visitsKey } from "../examples/visits/visits.ts"
 import { asBrowser, failingStore, heading, serveExample } from "./support/examples.ts"
+import { storeWith } from "./support/service.ts"
 import { call, type Reply, type Sending, type Visitor, visitor } from "./support/visitor.ts"
 
 async function visits(options: Partial<VisitsOptions> = {}) {
@@ -162,7 +164,9 @@ describe("visits", () => {
 
   it("L8: a hundred visits at once, from two browsers on two instances of one store, are a hundred", async () => {
     const store = memoryStore()
-    const [first, second] = [await visits({ store }), await visits({ store })]
+    // Reads end a turn later, so that both instances read while the other one is about to write.
+    const slow = () => storeWith({ get: (key) => store.get(key).finally(setImmediate) }, store)
+    const [first, second] = [await visits({ store: slow() }), await visits({ store: slow() })]
     const jars = [visitor(), visitor()] as const
     await logIn(jars[0], first.url, "ada")
     await logIn(jars[1], second.url, "ada")
