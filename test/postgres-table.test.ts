@@ -76,7 +76,7 @@ describe("a table that is not there", () => {
     for (const store of stores) expect((await store.list()).entries).toHaveLength(12)
     expect(await state("crowd.rush")).toEqual({
       comment: "coatcheck table 2, for programs from 1",
-      options: "fillfactor=90 autovacuum_vacuum_scale_factor=0.05",
+      options: "fillfactor=95 autovacuum_vacuum_scale_factor=0.05",
     })
   })
 
@@ -154,7 +154,7 @@ describe("a table that is there", () => {
     await writing
     expect(await state(table)).toEqual({
       comment: "coatcheck table 2, for programs from 1",
-      options: "fillfactor=90 autovacuum_vacuum_scale_factor=0.05",
+      options: "fillfactor=95 autovacuum_vacuum_scale_factor=0.05",
     })
     for (const store of stores) expect((await store.list()).entries).toHaveLength(50)
     expect(await stores[0]?.get(`k${(written - 1) % 50}`)).toMatchObject({ value: String(written - 1) })
