@@ -156,7 +156,7 @@ export function createRegistry({ records, marks, random, tell }: RegistrySetting
         const page = await store.list({
           owner,
           prefix: bare ? "" : keyPrefix,
-          limit: limits.page,
+          limit: limits.defaultPage, // its records are in memory at once, and its removals under way
           ...(cursor !== null && { cursor }),
         })
         const ends = await Promise.all(page.entries.map((entry) => endEntry(store, entry, bare, isOver)))

@@ -3,7 +3,10 @@
 import { describe, expect, it } from "vitest"
 import { browser, rejection, sessionBench } from "../../../../test/support/sessions.ts"
 import { CoatcheckError } from "../errors.ts"
+import { memoryStore } from "../stores/memory.ts"
+import { fakeClock } from "../testing/fake-clock.ts"
 import type { Session } from "./session.ts"
+import type { Store } from "./store.ts"
 
 interface Data {
   count: number
@@ -90,6 +93,26 @@ describe("SES-09: who ends all of an owner's sessions", () => {
     await revoking
     expect(await owner()).toBe(null)
     expect((await inner.list({ owner: "alice" })).entries).toEqual([])
+  })
+
+  it("asks no more of the store at once than it may take: a page of 100, and its removals", async () => {
+    const clock = fakeClock()
+    const inner = memoryStore({ clock })
+    let underWay = 0
+    let most = 0
+    const store: Store = {
+      ...inner,
+      async delete(...call) {
+        most = Math.max(most, ++underWay)
+        await new Promise((resolve) => setImmediate(resolve))
+        underWay--
+        return inner.delete(...call)
+      },
+    }
+    const { sessions } = sessionBench<Data>({}, clock, store)
+    for (let i = 0; i < 350; i++) await browser(sessions).visit((session) => session.signIn("alice"))
+    expect(await sessions.revoke({ owner: "alice" })).toBe(350)
+    expect(most).toBe(100)
   })
 
   it("ends it for good: the mark of an earlier try that arrives late changes nothing", async () => {
