@@ -1,7 +1,7 @@
 // The visits as people make them: signing in, counting, signing out; over stores that the test can look into, on a clock of its own.
 
 import { setImmediate } from "node:timers/promises"
-import { createSessions, updateEntry } from "coatcheck"
+import { createSessions, type Store, updateEntry } from "coatcheck"
 import { memoryStore } from "coatcheck/memory"
 import { fakeClock } from "coatcheck/testing"
 import { describe, expect, it } from "vitest"
@@ -165,7 +165,12 @@ describe("visits", () => {
   it("L8: a hundred visits at once, from two browsers on two instances of one store, are a hundred", async () => {
     const store = memoryStore()
     // Reads end a turn later, so that both instances read while the other one is about to write.
-    const slow = () => storeWith({ get: (key) => store.get(key).finally(setImmediate) }, store)
+    const get: Store["get"] = async (key) => {
+      const entry = await store.get(key)
+      await setImmediate()
+      return entry
+    }
+    const slow = () => storeWith({ get }, store)
     const [first, second] = [await visits({ store: slow() }), await visits({ store: slow() })]
     const jars = [visitor(), visitor()] as const
     await logIn(jars[0], first.url, "ada")
