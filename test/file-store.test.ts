@@ -1,6 +1,7 @@
 // Sessions in a folder, as whoever steals, damages or forges the files meets them, and what the doctor says of it.
 
 import {
+  chmodSync,
   existsSync,
   mkdtempSync,
   readdirSync,
@@ -190,5 +191,20 @@ describe("coatcheck doctor on a folder", () => {
     expect(ending.stdout.match(/^warn {2}damaged /gm)).toHaveLength(2)
     expect(ending.stdout + ending.stderr).not.toContain("key-")
     expect(damaged.map((file) => statSync(file).size)).toEqual([30, 30])
+  }, 30_000)
+
+  it("F-POW-2: says how many damaged records it does not name, and what else is wrong", async () => {
+    const path = newPath()
+    const store = await open(path)
+    for (let n = 0; n < 23; n++) await store.set(`key-${n}`, "1")
+    await store.close()
+    for (const file of filesIn(join(path, "records"))) truncateSync(file, 30)
+    chmodSync(path, 0o755)
+    const ending = await doctor(`file:${path}`)
+    expect(ending.code).toBe(1)
+    expect(ending.stdout).toMatch(/^fail {2}intact {2}23 damaged records, beside 0 /m)
+    expect(ending.stdout.match(/^warn {2}damaged {2}The file /gm)).toHaveLength(20)
+    expect(ending.stdout).toMatch(/^warn {2}damaged {2}3 more/m)
+    expect(ending.stdout).toMatch(/^warn {2}warning .*chmod 700/m)
   }, 30_000)
 })

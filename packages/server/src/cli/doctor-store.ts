@@ -48,9 +48,9 @@ export async function* examineStore(
       const finding = await examine(check, look)
       yield finding
       if (check === "intact") yield* namedDamage(store, reports)
-      if (finding.level === "fail") return
+      if (finding.level === "fail") break
     }
-    for (const { kind, message } of reports) yield { level: "warn", check: kind, text: message }
+    for (const { kind, message } of reports) if (kind !== "damaged") yield { level: "warn", check: kind, text: message }
   } finally {
     await store.close()
   }
@@ -59,9 +59,11 @@ export async function* examineStore(
 /** The damaged records by name, where the store knows one that says nothing of its key: the name of a file. */
 function* namedDamage({ info }: Store, reports: readonly StoreReport[]): Generator<Finding> {
   if (info.name !== "file") return
-  for (const { kind, message } of reports.filter((report) => report.kind === "damaged").slice(0, NAMED)) {
-    yield { level: "warn", check: kind, text: message }
-  }
+  const damaged = reports.filter(({ kind }) => kind === "damaged")
+  for (const { kind, message } of damaged.slice(0, NAMED)) yield { level: "warn", check: kind, text: message }
+  const more = damaged.length - NAMED
+  if (more > 0)
+    yield { level: "warn", check: "damaged", text: `${more} more; run the doctor again when these are dealt with` }
 }
 
 async function open(url: string, report: (report: StoreReport) => void): Promise<Store> {
