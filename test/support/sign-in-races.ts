@@ -42,9 +42,7 @@ export async function signInRaces(store: Store, both: readonly Instance[], round
         instance.race({ cookie, owner, requests: REQUESTS, ending: i === round % 2 ? mine : other }),
       ),
     )
-    const ended = raced.flatMap(({ ending }, i) =>
-      ending ? [{ ...ending, how: i === round % 2 ? mine : other }] : [],
-    )
+    const ended = raced.flatMap(({ ending }, i) => (ending ? [{ ...ending, how: i === round % 2 ? mine : other }] : []))
     // One of two that ask for a new id, or that come when the session is over, may be told that it has ended.
     for (const { code } of ended) expect([null, "ended"]).toContain(code)
     const over = Math.min(...ended.filter(({ code }) => code === null).map(({ done }) => done))
