@@ -62,6 +62,7 @@ export async function writeNew(path: string, content: Buffer | ((fd: number) => 
   const fd = fs.openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
   try {
     try {
+      adopt(fd, dirname(path))
       const bytes = typeof content === "function" ? content(fd) : content
       for (let at = 0; at < bytes.length; ) at += fs.writeSync(fd, bytes, at, bytes.length - at, at)
       await fsync(fd)
@@ -128,10 +129,36 @@ function openFolder(path: string): number {
   return fs.openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
 }
 
+/**
+ * Gives what root has made to whoever has the folder that it is in: a command that was run as root once must not shut the application
+ * out of its own records. SQLite does so too.
+ */
+function adopt(made: number, folder: string): void {
+  if (process.geteuid?.() !== 0) return
+  try {
+    const { uid, gid } = fs.statSync(folder)
+    if (uid !== 0) fs.fchownSync(made, uid, gid)
+  } catch {
+    // Root of a container may be one that gives nothing away; then it stays as it was made.
+  }
+}
+
+/** The same with a folder that was made, opened so that nothing else is given away that somebody has put in its place. */
+export function adoptFolder(path: string): void {
+  const fd = openFolder(path)
+  try {
+    adopt(fd, dirname(path))
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
 /** Makes an empty file, mode 600, or finds one there. */
 export function mark(path: string): void {
   try {
-    fs.closeSync(fs.openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600))
+    const fd = fs.openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+    adopt(fd, dirname(path))
+    fs.closeSync(fd)
   } catch (error) {
     if (errno(error) !== "EEXIST") throw error
   }

@@ -78,6 +78,20 @@ describe("a new folder", () => {
     }
   })
 
+  it("that is another user's stays theirs when root writes in it: files, marks, folders and the format", async () => {
+    const path = newPath()
+    fs.mkdirSync(path, { mode: 0o700 })
+    fs.chownSync(path, 65_534, 65_534) // this needs root
+    const store = await open(path)
+    await store.set("k", "1", { owner: "alice" })
+    const strange = tree(path).filter((one) => {
+      const { uid, gid } = fs.lstatSync(join(path, one))
+      return !one.endsWith(".socket") && (uid !== 65_534 || gid !== 65_534)
+    })
+    expect(tree(path).length).toBeGreaterThan(8)
+    expect(strange).toEqual([])
+  })
+
   it("may be there already, as long as it is empty, and is made ours once when eight open it at once", async () => {
     const path = newPath()
     fs.mkdirSync(path, { mode: 0o755 })

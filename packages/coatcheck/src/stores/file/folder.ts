@@ -15,7 +15,7 @@ import { dirname, join, resolve } from "node:path"
 import { randomText } from "../../core/crypto.ts"
 import type { Report } from "../../core/store.ts"
 import { CoatcheckError } from "../../errors.ts"
-import { namesIn, readWhole, remove, syncFolder, writeNew } from "./disk.ts"
+import { adoptFolder, namesIn, readWhole, remove, syncFolder, writeNew } from "./disk.ts"
 import { errno, FILE, failure, isMissing } from "./errors.ts"
 
 const FORMAT = "coatcheck file store 1\n"
@@ -52,7 +52,7 @@ export async function openFolder(path: string, report: Report): Promise<Folder> 
   try {
     await makeFolder(root)
     if (!identify(root)) await found(root)
-    for (const part of parts) makeOne(join(root, part))
+    for (const part of parts) makeOurs(join(root, part))
     await syncFolder(root)
     fs.accessSync(join(root, "work"), fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK)
   } catch (error) {
@@ -91,7 +91,7 @@ function folderAt(root: string): Folder {
     async place(part, name) {
       const shard = shardOf(part, name)
       if (!seen.has(shard)) {
-        makeOne(shard)
+        makeOurs(shard)
         await syncFolder(dirname(shard)).catch((error: unknown) => {
           unmake(shard)
           throw error
@@ -126,13 +126,21 @@ async function makeFolder(folder: string): Promise<void> {
   }
 }
 
-function makeOne(folder: string): void {
+/** Makes a folder. false: it is there. */
+function makeOne(folder: string): boolean {
   try {
     fs.mkdirSync(folder, { mode: 0o700 })
+    return true
   } catch (error) {
     if (errno(error) !== "EEXIST") throw error
     if (!fs.lstatSync(folder).isDirectory()) throw planted(folder)
+    return false
   }
+}
+
+/** Makes a folder in ours. */
+function makeOurs(folder: string): void {
+  if (makeOne(folder)) adoptFolder(folder)
 }
 
 /** Takes an empty folder away whose making was not synced, so that it is made again: a second sync would promise nothing. */
@@ -160,7 +168,7 @@ function identify(root: string): boolean {
 /** Makes an empty folder ours. A link puts the whole file in place or nothing; of several processes one wins, and that is as good. */
 async function found(root: string): Promise<void> {
   fs.chmodSync(root, 0o700)
-  makeOne(join(root, "work"))
+  makeOurs(join(root, "work"))
   const path = join(root, "work", `new.${randomText(12)}`)
   await writeNew(path, Buffer.from(FORMAT))
   try {
