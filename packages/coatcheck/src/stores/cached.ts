@@ -14,7 +14,7 @@
 // while the store is down (an ended session would go on).
 
 import { type Clock, type Duration, milliseconds, systemClock } from "../core/clock.ts"
-import { isOver, warn } from "../core/contract.ts"
+import { isOver, reporter } from "../core/contract.ts"
 import { checkOptions } from "../core/options.ts"
 import type { DeleteOutcome, Entry, GetOptions, Outcome, Report, SetOptions, Store } from "../core/store.ts"
 import { type Slot, shelf } from "./cached/shelf.ts"
@@ -67,7 +67,8 @@ export function cachedStore(store: Store, options: CachedStoreOptions = {}): Sto
     clock: true,
     report: true,
   })
-  const { clock = systemClock, report = warn } = options
+  const { clock = systemClock } = options
+  const report = reporter(options.report)
   const { count, watch } = store
   const maxAge = milliseconds(options.maxAge ?? (watch === undefined ? UNWATCHED_MS : WATCHED_MS), "maxAge")
   const near = shelf(

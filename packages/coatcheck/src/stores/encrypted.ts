@@ -13,7 +13,7 @@
 
 import type { Clock } from "../core/clock.ts"
 import { systemClock } from "../core/clock.ts"
-import { checkKey, checkSet, warn } from "../core/contract.ts"
+import { checkKey, checkSet, reporter } from "../core/contract.ts"
 import { sealingRing } from "../core/keyring.ts"
 import { checkOptions } from "../core/options.ts"
 import type { DeleteOutcome, Entry, Outcome, Report, SetOptions, Store } from "../core/store.ts"
@@ -58,7 +58,8 @@ export function encryptedStore(store: Store, options: EncryptedStoreOptions): St
     report: true,
   })
   const { secret, purpose = "store", plain = "refuse", maxValueBytes = limits.valueBytes } = options
-  const { clock = systemClock, report = warn } = options
+  const { clock = systemClock } = options
+  const report = reporter(options.report)
   checkPurpose(purpose)
   if (plain !== "refuse" && plain !== "accept") throw new TypeError('plain must be "refuse" or "accept"')
   if (!Number.isSafeInteger(maxValueBytes) || maxValueBytes < 1) {

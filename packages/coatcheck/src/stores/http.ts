@@ -9,7 +9,7 @@
 
 import { checkedStore, type StoreVerbs } from "../core/checked-store.ts"
 import { type Clock, type Duration, milliseconds, systemClock } from "../core/clock.ts"
-import { type CheckedQuery, isOver, warn } from "../core/contract.ts"
+import { type CheckedQuery, isOver, reporter } from "../core/contract.ts"
 import { checkOptions } from "../core/options.ts"
 import type { Page, Report, Store } from "../core/store.ts"
 import { limits } from "../core/store.ts"
@@ -66,7 +66,8 @@ export function httpStore(url: string, options: HttpStoreOptions = {}): Store {
     inFlight: true,
     maxQueued: true,
   })
-  const { clock = systemClock, report = warn } = options
+  const { clock = systemClock } = options
+  const report = reporter(options.report)
   const address = httpAddress(url, options.token)
   const settings: HttpSettings = {
     clock,

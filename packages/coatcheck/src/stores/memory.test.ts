@@ -121,3 +121,13 @@ function heapAfterCollection(): number {
   collect()
   return process.memoryUsage().heapUsed
 }
+
+it("a report that throws changes nothing of what the store answers", async () => {
+  const report = (): never => {
+    throw new Error("the log is full as well")
+  }
+  const store = memoryStore({ maxEntries: 1, report })
+  await store.set("a", "1")
+  await expect(store.set("b", "2")).rejects.toMatchObject({ code: "full" })
+  expect((await store.get("a"))?.value).toBe("1")
+})

@@ -11,7 +11,7 @@
 import { checkedStore } from "../core/checked-store.ts"
 import type { Clock } from "../core/clock.ts"
 import { systemClock } from "../core/clock.ts"
-import { type CheckedQuery, cursorAt, cursorKey, isOther, isOver, refusal, warn } from "../core/contract.ts"
+import { type CheckedQuery, cursorAt, cursorKey, isOther, isOver, refusal, reporter } from "../core/contract.ts"
 import { randomText } from "../core/crypto.ts"
 import { checkOptions } from "../core/options.ts"
 import type { DeleteOutcome, Entry, Outcome, Page, Report, SetOptions, Store } from "../core/store.ts"
@@ -68,7 +68,8 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
     maxBytes: true,
     maxValueBytes: true,
   })
-  const { clock = systemClock, report = warn } = options
+  const { clock = systemClock } = options
+  const report = reporter(options.report)
   const maxEntries = limit("maxEntries", options.maxEntries ?? DEFAULT_ENTRIES)
   const maxBytes = limit("maxBytes", options.maxBytes ?? DEFAULT_BYTES)
   const maxValueBytes = limit("maxValueBytes", options.maxValueBytes ?? limits.valueBytes)

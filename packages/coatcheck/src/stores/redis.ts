@@ -5,7 +5,7 @@
 
 import type { Clock, Duration } from "../core/clock.ts"
 import { milliseconds, systemClock } from "../core/clock.ts"
-import { warn } from "../core/contract.ts"
+import { reporter } from "../core/contract.ts"
 import { checkOptions } from "../core/options.ts"
 import type { Report, Store } from "../core/store.ts"
 import { limits } from "../core/store.ts"
@@ -89,7 +89,8 @@ export async function redisStore(urlOrClient: string | RedisClient, options: Red
   })
   const address = typeof urlOrClient === "string" ? redisAddress(urlOrClient) : null
   const given = { ...options, ...(address !== null && parametersOf(address)) }
-  const { clock = systemClock, report = warn } = options
+  const { clock = systemClock } = options
+  const report = reporter(options.report)
   const wait = whole("wait", given.wait ?? 0, 0)
   const settings = {
     clock,
