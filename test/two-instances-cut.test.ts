@@ -22,7 +22,7 @@ async function cutNowAndThen(proxy: FaultProxy, isOver: () => boolean): Promise<
   }
 }
 
-const sum = (tallies: readonly Tally[], field: "acknowledged" | "unknown" | "failed"): number =>
+const sum = (tallies: readonly Tally[], field: "acknowledged" | "unknown"): number =>
   tallies.reduce((all, tally) => all + tally[field], 0)
 
 describe.each(Object.entries(serverEngines))("two instances over %s, with replies that are cut", (_, start) => {
@@ -48,7 +48,8 @@ describe.each(Object.entries(serverEngines))("two instances over %s, with replie
     async (how) => {
       const { cookie, count } = await newVisitor(store)
       const { cut } = proxy.counts
-      const command = { how, cookie, times: 480, clients: 32 }
+      // For a time, not for a number of times: while the guard refuses, a number would be used up in a moment.
+      const command = { how, cookie, times: { ms: 2_500 }, clients: 32 }
       let isOver = false
       const [tallies] = await Promise.all([
         Promise.all(both.map((instance) => instance.increment(command))).finally(() => (isOver = true)),
@@ -56,7 +57,6 @@ describe.each(Object.entries(serverEngines))("two instances over %s, with replie
       ])
       await proxy.passThrough()
       const [acknowledged, unknown] = [sum(tallies, "acknowledged"), sum(tallies, "unknown")]
-      expect(acknowledged + unknown + sum(tallies, "failed")).toBe(960)
       expect(await count()).toBeGreaterThanOrEqual(acknowledged)
       expect(await count()).toBeLessThanOrEqual(acknowledged + unknown)
       expect(acknowledged).toBeGreaterThan(100)
