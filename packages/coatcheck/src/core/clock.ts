@@ -5,14 +5,21 @@
 export interface Clock {
   /** Epoch milliseconds, whole. */
   now(): number
-  /** Resolves after so many milliseconds. */
-  sleep(ms: number): Promise<void>
+  /** Resolves after so many milliseconds. `signal`: nobody waits any more, so that no timer need hold a process; it may be ignored. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>
 }
 
 /** The machine's clock. */
 export const systemClock: Clock = {
   now: Date.now,
-  sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+  sleep: (ms, signal) =>
+    new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms)
+      signal?.addEventListener("abort", () => {
+        clearTimeout(timer)
+        resolve()
+      })
+    }),
 }
 
 /** Milliseconds as a number, or a whole number with a unit: "500ms", "30s", "30m", "12h", "7d". */

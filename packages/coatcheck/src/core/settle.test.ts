@@ -158,3 +158,15 @@ describe("REL-03: the time for all this", () => {
     expect(ended).toHaveBeenCalledExactlyOnceWith("sent again")
   })
 })
+
+it("leaves no timer behind when it was answered before its time", async () => {
+  const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length
+  const before = timers()
+  const inner = memoryStore()
+  await inner.set("key", "1", { version: "mine" })
+  const store = { ...inner, info: { ...inner.info, deadline: 60_000 } }
+  const failed = { store, key: "key", clock: systemClock, madeAt: systemClock.now(), error: unanswered() }
+  const judge = (stands: Entry | null): Verdict<string> => ({ result: stands?.version ?? "" })
+  expect(await settle(failed, () => Promise.resolve("again"), judge)).toBe("mine")
+  expect(timers()).toBe(before)
+})

@@ -63,15 +63,21 @@ export async function settle<T>(
     throw unknown
   }
 
-  async function giveUp(ms: number): Promise<never> {
-    await clock.sleep(ms)
+  async function giveUp(ms: number, signal: AbortSignal): Promise<never> {
+    await clock.sleep(ms, signal)
     isOver = true
     throw unknown
   }
 
   const { deadline } = store.info
   if (deadline === undefined) return lookAndRepeat()
-  return Promise.race([lookAndRepeat(), giveUp(timeLeft(deadline, clock.now() - madeAt))])
+  const answered = new AbortController() // a timer that nobody waits for would keep a process from ending
+  try {
+    const left = timeLeft(deadline, clock.now() - madeAt)
+    return await Promise.race([lookAndRepeat(), giveUp(left, answered.signal)])
+  } finally {
+    answered.abort()
+  }
 }
 
 /** ms that are left after a call that took so many, by a clock that may have been put forward or back meanwhile. */
